@@ -1,0 +1,1 @@
+"""labkit: backend labs, graded as black boxes on real services."""

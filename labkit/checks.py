@@ -1,0 +1,122 @@
+"""What the author of a check imports: `check`, `expect`, and the ways to end without a verdict.
+
+A check is a function `test_<id>(bench)` in `graders/<lab>/test_<stage>.py`. Its docstring is one
+sentence, the promise that the learner reads. It acts through the lab's bench and judges with
+`expect`, or with `expect_no` for a law that `labkit.history` proves broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from labkit.result import EvidenceRow
+
+F = TypeVar("F", bound=Callable[..., None])
+Hints = Mapping[Any, str] | Sequence[tuple[Callable[[Any], bool], str]]
+
+
+@dataclass(frozen=True)
+class CheckFacts:
+    """What the decorator says of a check.
+
+    points  earned when it passes; a lab's add up to 100
+    kills   names of the mutants that must fall to it
+    arena   name of the lab's arena (`bench.ARENAS`) in which it runs
+    """
+
+    points: int
+    kills: tuple[str, ...]
+    arena: str
+
+
+def check(*, points: int, kills: Sequence[str], arena: str) -> Callable[[F], F]:
+    """Mark a function as a check. See CheckFacts for the arguments."""
+
+    def mark(function: F) -> F:
+        function.__check__ = CheckFacts(points=points, kills=tuple(kills), arena=arena)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+class CheckFailed(AssertionError):
+    """A promise was proven broken. All texts are for the learner."""
+
+    def __init__(
+        self,
+        *,
+        expected: str,
+        observed: str,
+        hint: str | None = None,
+        evidence: Sequence[EvidenceRow] = (),
+        reading: str | None = None,
+    ) -> None:
+        super().__init__(f"expected {expected}; observed {observed}")
+        self.expected = expected
+        self.observed = observed
+        self.hint = hint
+        self.evidence = tuple(evidence)
+        self.reading = reading
+
+
+class Inconclusive(Exception):  # noqa: N818 - a verdict, not an error
+    """Nothing can be said: the machine or the grader's own services got in the way."""
+
+
+def expect(
+    observed: Any,
+    *,
+    equals: Any = ...,
+    at_most: Any = ...,
+    at_least: Any = ...,
+    one_of: Sequence[Any] = (),
+    unit: str = "",
+    hints: Hints = (),
+    evidence: Sequence[EvidenceRow] | Callable[[], Sequence[EvidenceRow]] = (),
+    reading: str | None = None,
+) -> None:
+    """Judge one value: `equals`, `one_of`, or within `at_least` and `at_most`; else CheckFailed.
+
+    `unit` follows the numbers in both sentences ("of 60 requests admitted"). `hints` maps an
+    observed value, or a predicate on it, to what it tells; only a match is shown. `evidence` may
+    be a function, called only when the check fails. `reading` names a heading of the lab's brief.
+    """
+    wanted = _violated(observed, equals, at_most, at_least, one_of)
+    if wanted is None:
+        return
+    raise CheckFailed(
+        expected=f"{wanted} {unit}".strip(),
+        observed=f"{_say(observed)} {unit}".strip(),
+        hint=_earned(observed, hints),
+        evidence=evidence() if callable(evidence) else evidence,
+        reading=reading,
+    )
+
+
+def _violated(observed: Any, equals: Any, at_most: Any, at_least: Any, one_of: Sequence[Any]) -> str | None:
+    """The expectation in words, if the value breaks it."""
+    if equals is not ...:
+        return None if observed == equals else _say(equals)
+    if one_of:
+        return None if observed in one_of else " or ".join(_say(choice) for choice in one_of)
+    above = at_most is not ... and observed > at_most
+    below = at_least is not ... and observed < at_least
+    if not (above or below):
+        return None
+    if at_most is not ... and at_least is not ...:
+        return f"{_say(at_least)} to {_say(at_most)}"
+    return f"at most {_say(at_most)}" if above else f"at least {_say(at_least)}"
+
+
+def _say(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "nothing" if value is None else str(value)
+
+
+def _earned(observed: Any, hints: Hints) -> str | None:
+    if isinstance(hints, Mapping):
+        return hints.get(observed)
+    return next((text for matches, text in hints if matches(observed)), None)

@@ -1,0 +1,83 @@
+"""Errors that a user can meet.
+
+    LabkitError                 said in two lines: what happened, what to do
+    ├── UsageError              wrong use: an option, a folder, a file          exit 3
+    │   ├── UnknownName         a lab, check, stage … that does not exist       exit 3
+    │   └── ManifestError       a lab.toml that cannot be used                  exit 3
+    ├── ServiceError            the kit could not run Redis, Postgres or Kafka  exit 3
+    │   └── ServiceDown         one of them does not answer                     exit 3
+    └── SubmissionError         the submission itself cannot run                exit 1
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class LabkitError(Exception):
+    """What happened, in a sentence, and `remedy`: what the reader can do about it."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class UsageError(LabkitError):
+    """The kit was asked for something that it cannot do."""
+
+
+class UnknownName(UsageError):
+    """`name` is none of the `known` things of its `kind`; the closest ones are suggested."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        choices = sorted(known)
+        close = difflib.get_close_matches(name, choices, n=2, cutoff=0.5)
+        if close:
+            remedy = f"did you mean {' or '.join(close)}?"
+        else:
+            remedy = f"there is: {', '.join(choices)}" if choices else f"there is no {kind} at all"
+        super().__init__(f"there is no {kind} {name!r}", remedy=remedy)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault of a manifest: the key where it is (dotted) and what is wrong with it."""
+
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.text}" if self.key else self.text
+
+
+class ManifestError(UsageError):
+    """Everything that is wrong with one lab.toml, all at once."""
+
+    def __init__(self, path: str, problems: Sequence[Problem], *, remedy: str | None = None) -> None:
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        super().__init__(f"{path} cannot be used:{lines}", remedy=remedy)
+        self.path = path
+        self.problems = tuple(problems)
+
+
+class ServiceError(LabkitError):
+    """A service could not be started, stopped or spoken to: not the learner's fault."""
+
+
+class ServiceDown(ServiceError):
+    """A service did not answer a round trip."""
+
+
+class SubmissionError(LabkitError):
+    """The submission cannot be started or does not become healthy; `output` has its last lines."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str | None = None, output: Sequence[str] = ()) -> None:
+        super().__init__(message, remedy=remedy)
+        self.output = tuple(output)
