@@ -61,7 +61,7 @@ class CheckFailed(AssertionError):
         self.reading = reading
 
 
-class Inconclusive(Exception):  # noqa: N818 - a verdict, not an error
+class Inconclusive(Exception):
     """Nothing can be said: the machine or the grader's own services got in the way."""
 
 

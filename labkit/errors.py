@@ -1,12 +1,12 @@
 """Errors that a user can meet.
 
-    LabkitError                 said in two lines: what happened, what to do
-    ├── UsageError              wrong use: an option, a folder, a file          exit 3
-    │   ├── UnknownName         a lab, check, stage … that does not exist       exit 3
-    │   └── ManifestError       a lab.toml that cannot be used                  exit 3
-    ├── ServiceError            the kit could not run Redis, Postgres or Kafka  exit 3
-    │   └── ServiceDown         one of them does not answer                     exit 3
-    └── SubmissionError         the submission itself cannot run                exit 1
+LabkitError                 said in two lines: what happened, what to do
+├── UsageError              wrong use: an option, a folder, a file          exit 3
+│   ├── UnknownName         a lab, check, stage … that does not exist       exit 3
+│   └── ManifestError       a lab.toml that cannot be used                  exit 3
+├── ServiceError            the kit could not run Redis, Postgres or Kafka  exit 3
+│   └── ServiceDown         one of them does not answer                     exit 3
+└── SubmissionError         the submission itself cannot run                exit 1
 """
 
 from __future__ import annotations
