@@ -1,0 +1,27 @@
+"""Proof by interval: laws as pure functions over what a grader recorded.
+
+A request was decided at some unknown moment between its sending and its answer. Each law returns a
+`Violation` only where every placement in those intervals breaks it, and None otherwise: a slow
+machine can hide a fault, but never make one up.
+"""
+
+from labkit.history.bursts import burst_excess, burst_shortfall, repeated_excess
+from labkit.history.decision import Decision, Outcome, Violation
+from labkit.history.limiting import Algorithm, over_admission
+from labkit.history.refills import refill_excess, refill_shortfall
+from labkit.history.rejections import unexplained_rejection, unjustified_rejection
+
+__all__ = [
+    "Algorithm",
+    "Decision",
+    "Outcome",
+    "Violation",
+    "burst_excess",
+    "burst_shortfall",
+    "over_admission",
+    "refill_excess",
+    "refill_shortfall",
+    "repeated_excess",
+    "unexplained_rejection",
+    "unjustified_rejection",
+]
