@@ -1,0 +1,1 @@
+"""A rate limiter that remembers when each admitted request came."""
