@@ -1,0 +1,220 @@
+"""The grader's HTTP client: it records every exchange with the interval in which it was decided.
+
+Each request goes out on a connection of its own, so that no stale connection can blur what
+happened, and has one deadline for the whole exchange, however slowly its bytes drip in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import aiohttp
+import yarl
+
+from labkit.loop import Loop
+from labkit.pulse import Pulse
+
+LONGEST_ANSWER = 1 << 20
+# A machine so slow that this is not enough gives no verdict at all.
+_LONGEST_GRACE_S = 5.0
+
+
+class Done(StrEnum):
+    """Whether a request was carried out: a cut connection leaves that open."""
+
+    YES = "answered"
+    NO = "not done"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to ask of which process. `path` goes out exactly as it is."""
+
+    process: str
+    path: str
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A request and what came of it.
+
+    sent, received  seconds on the run's clock; the request was decided between them
+    late_s          seconds by which the machine itself was late in that time
+    status          None where no HTTP answer came; then `failure` says what happened, in words
+    """
+
+    request: Request
+    sent: float
+    received: float
+    late_s: float
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    failure: str | None = None
+    done: Done = Done.YES
+
+    @property
+    def took_s(self) -> float:
+        """Seconds that the exchange took, less those that the machine was late."""
+        return max(self.received - self.sent - self.late_s, 0.0)
+
+    def json(self) -> Any:
+        """The body as JSON, or None if it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+
+class Client:
+    """Sends requests to processes. `address_of` gives a process's current host:port."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        pulse: Pulse,
+        *,
+        clock: Callable[[], float],
+        address_of: Callable[[str], str],
+        deadline_s: float = 5.0,
+    ) -> None:
+        self._loop = loop
+        self._pulse = pulse
+        self._clock = clock
+        self._address_of = address_of
+        self._deadline_s = deadline_s
+        self._session = loop.call(_new_session)
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, loop: Loop, pulse: Pulse, *, clock: Callable[[], float], address_of: Callable[[str], str]
+    ) -> Iterator[Client]:
+        client = cls(loop, pulse, clock=clock, address_of=address_of)
+        try:
+            yield client
+        finally:
+            loop.run(client._session.close())
+
+    def send(self, request: Request) -> Exchange:
+        """One request, answered or given up at the deadline."""
+        return self._loop.run(self._exchange(request))
+
+    def burst(self, requests: Sequence[Request]) -> list[Exchange]:
+        """All requests at once; exchanges in the order of the requests."""
+        return self._loop.run(self._all(requests))
+
+    def paced(self, requests: Sequence[Request], *, every: float) -> list[Exchange]:
+        """One request every `every` seconds, whether or not the ones before are answered."""
+        return self._loop.run(self._spaced(requests, every))
+
+    async def _all(self, requests: Sequence[Request]) -> list[Exchange]:
+        return list(await asyncio.gather(*(self._exchange(request) for request in requests)))
+
+    async def _spaced(self, requests: Sequence[Request], every: float) -> list[Exchange]:
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        tasks = []
+        for count, request in enumerate(requests):
+            await asyncio.sleep(begin + count * every - loop.time())
+            tasks.append(asyncio.create_task(self._exchange(request)))
+        return list(await asyncio.gather(*tasks))
+
+    async def _exchange(self, request: Request) -> Exchange:
+        sent = self._clock()
+        task = asyncio.create_task(self._ask(request))
+        try:
+            await self._within_deadline(task)
+        except TimeoutError:
+            return self._record(request, sent, failure=f"no answer within {self._deadline_s:g} s")
+        error = task.exception()
+        if error is not None:
+            words, done = _what_failed(error)
+            return self._record(request, sent, failure=words, done=done)
+        return self._record(request, sent, **task.result())
+
+    async def _within_deadline(self, task: asyncio.Task[dict[str, Any]]) -> None:
+        """Wait for the deadline, and for as long again as the machine was late meanwhile."""
+        begin = self._clock()
+        await asyncio.wait([task], timeout=self._deadline_s)
+        if not task.done():
+            late = self._pulse.late_between(begin, self._clock())
+            await asyncio.wait([task], timeout=min(2 * late, _LONGEST_GRACE_S))
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise TimeoutError
+
+    async def _ask(self, request: Request) -> dict[str, Any]:
+        url = yarl.URL(f"http://{self._address_of(request.process)}{request.path}", encoded=True)
+        async with self._session.request(
+            request.method, url, headers=request.headers, data=request.body, allow_redirects=False
+        ) as response:
+            received = self._clock()
+            body = await _read(response)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return {"status": response.status, "headers": headers, "body": body, "received": received}
+
+    def _record(
+        self,
+        request: Request,
+        sent: float,
+        *,
+        received: float | None = None,
+        failure: str | None = None,
+        done: Done | None = None,
+        **answer: Any,
+    ) -> Exchange:
+        received = self._clock() if received is None else received
+        late = self._pulse.late_between(sent, received)
+        done = done or (Done.UNKNOWN if failure else Done.YES)
+        return Exchange(request, sent, received, late, failure=failure, done=done, **answer)
+
+
+def _new_session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None, sock_read=None),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=True,
+        headers={"User-Agent": "labkit", "Accept": "application/json, application/problem+json, */*;q=0.5"},
+    )
+
+
+class _AnswerTooLong(Exception):
+    """More than LONGEST_ANSWER bytes."""
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(1 << 16):
+        body += chunk
+        if len(body) > LONGEST_ANSWER:
+            raise _AnswerTooLong
+    return bytes(body)
+
+
+def _what_failed(error: BaseException) -> tuple[str, Done]:
+    """An exception of the exchange in the words of the report."""
+    if isinstance(error, _AnswerTooLong):
+        return f"an answer longer than {LONGEST_ANSWER >> 20} MiB", Done.YES
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno == errno.ECONNREFUSED:
+        return "connection refused", Done.NO
+    if isinstance(error, aiohttp.ClientResponseError | ValueError):
+        return "an answer that is not HTTP", Done.UNKNOWN
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "an answer that broke off", Done.UNKNOWN
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return "connection closed without an answer", Done.UNKNOWN
+    raise error
