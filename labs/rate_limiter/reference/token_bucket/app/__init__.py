@@ -1,0 +1,1 @@
+"""A rate limiter whose budget flows back evenly."""
