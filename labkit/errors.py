@@ -5,7 +5,8 @@ LabkitError                 said in two lines: what happened, what to do
 │   ├── UnknownName         a lab, check, stage … that does not exist       exit 3
 │   └── ManifestError       a lab.toml that cannot be used                  exit 3
 ├── ServiceError            the kit could not run Redis, Postgres or Kafka  exit 3
-│   └── ServiceDown         one of them does not answer                     exit 3
+│   ├── ServiceDown         one of them does not answer                     exit 3
+│   └── FaultUnavailable    a fault that cannot be done to it here          exit 3
 └── SubmissionError         the submission itself cannot run                exit 1
 """
 
@@ -71,6 +72,10 @@ class ServiceError(LabkitError):
 
 class ServiceDown(ServiceError):
     """A service did not answer a round trip."""
+
+
+class FaultUnavailable(ServiceError):
+    """This provider cannot do that to a service; what needs it stays without a verdict."""
 
 
 class SubmissionError(LabkitError):
