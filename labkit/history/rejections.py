@@ -7,7 +7,7 @@ before the rejection, at the youngest age that its interval allows, and unknown 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from labkit.history.decision import (
     Decision,
@@ -37,7 +37,11 @@ def unjustified_rejection(decisions: Iterable[Decision], *, limit: int, window: 
         return bisect_right(sent, refusal.received) - too_old
 
     unlawful = [each for each in rejected(history) if possible(each) < limit]
-    return _told(unlawful, candidates, possible, limit=limit, window=window)
+    refusal = min(unlawful, key=lambda each: (possible(each), each.sent), default=None)
+    if refusal is None:
+        return None
+    rule = f"a rejection needs {limit} requests admitted in the {spoken(2 * window)} before it"
+    return _convict(refusal, candidates, rule=rule, window=window)
 
 
 def unexplained_rejection(decisions: Iterable[Decision], *, limit: int, window: float) -> Violation | None:
@@ -55,7 +59,11 @@ def unexplained_rejection(decisions: Iterable[Decision], *, limit: int, window: 
         return _highest_estimate(_youngest_ages(refusal, candidates, window), window)
 
     unlawful = [each for each in rejected(history) if estimate(each) <= limit - 1]
-    return _told(unlawful, candidates, estimate, limit=limit, window=window)
+    refusal = min(unlawful, key=lambda each: (estimate(each), each.sent), default=None)
+    if refusal is None:
+        return None
+    rule = f"no algorithm with {budget(limit, window)} rejects a request after so few were admitted"
+    return _convict(refusal, candidates, rule=rule, window=window)
 
 
 def _youngest_ages(refusal: Decision, candidates: Sequence[Decision], window: float) -> list[float]:
@@ -78,23 +86,13 @@ def _highest_estimate(ages: Sequence[float], window: float) -> float:
     return max(map(estimate, phases))
 
 
-def _told(
-    unlawful: Sequence[Decision],
-    candidates: Sequence[Decision],
-    reason: Callable[[Decision], float],
-    *,
-    limit: int,
-    window: float,
-) -> Violation | None:
-    if not unlawful:
-        return None
-    refusal = min(unlawful, key=lambda each: (reason(each), each.sent))
+def _convict(refusal: Decision, candidates: Sequence[Decision], *, rule: str, window: float) -> Violation:
     oldest = refusal.sent - at_most(2 * window)
     before = [each for each in candidates if each.sent <= refusal.received and each.received >= oldest]
     recent = [each for each in before if each.received >= refusal.sent - at_most(window)]
     return Violation(
-        rule=f"a request may be rejected only when {budget(limit, window)} are spent",
-        expected=f"admitted, since fewer than {limit} requests can have been admitted shortly before",
+        rule=rule,
+        expected="the request admitted",
         observed=f"rejected, after at most {len(recent)} admitted within {spoken(window)}"
         f" and {len(before)} within {spoken(2 * window)}",
         witness=in_order([*before, refusal]),
