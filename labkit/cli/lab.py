@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from labkit.cli.ending import WRONG_USE
 from labkit.errors import UsageError
 
 
@@ -59,25 +60,26 @@ def brief(lab: str, heading: str | None) -> None:
     show_brief(find_lab(lab).brief.read_text(encoding="utf-8"), heading, open_console())
 
 
-@lab.command(context_settings={"ignore_unknown_options": False})
+@lab.command()
 @click.argument("lab", metavar="LAB")
 @click.argument("words", nargs=-1, metavar="[DIR] [KEY=VALUE]...")
 @click.option("--no-input", is_flag=True, help="Ask nothing, take the defaults (so off a terminal).")
 def new(lab: str, words: tuple[str, ...], *, no_input: bool) -> None:
-    """Start a lab in DIR (default: a folder of the lab's name)."""
+    """Start a lab in DIR (default: a folder named by your answers)."""
     from labkit.catalogue import find_lab
     from labkit.scaffold import new_project
 
     found = find_lab(lab)
-    target, values = _target_and_values(found.slug, words)
+    target, values = _target_and_values(words)
     interactive = sys.stdin.isatty() and sys.stdout.isatty() and not no_input
     project = new_project(found.slug, found.template, target, values, interactive=interactive)
-    click.echo(f"{found.title}: made {project.folder}")
-    click.echo(f"  cd {project.folder}")
-    click.echo("  grade")
+    click.echo(f"{found.title}: made {project.folder}\n")
+    for command in project.next_commands:
+        click.echo(f"  {command}")
 
 
-def _target_and_values(slug: str, words: tuple[str, ...]) -> tuple[Path, dict[str, str]]:
+def _target_and_values(words: tuple[str, ...]) -> tuple[Path | None, dict[str, str]]:
+    """The folder, if one is named, and the answers to the template's questions."""
     folders = [word for word in words if "=" not in word]
     if len(folders) > 1:
         raise UsageError(
@@ -85,19 +87,22 @@ def _target_and_values(slug: str, words: tuple[str, ...]) -> tuple[Path, dict[st
             remedy="answers to the template's questions are given as key=value",
         )
     values = dict(word.split("=", maxsplit=1) for word in words if "=" in word)
-    return Path(folders[0] if folders else slug), values
+    return (Path(folders[0]) if folders else None), values
 
 
 @lab.command()
 def doctor() -> int:
     """Try what grading needs on this machine, each thing for real."""
-    from labkit.doctor import examine
+    from labkit.catalogue import labs
+    from labkit.doctor import examine, gradable
     from labkit.report import open_console
     from labkit.report.findings import show_findings
 
+    known = tuple(labs().values())
     findings = examine()
-    show_findings(findings, open_console())
-    return 0 if all(finding.works for finding in findings if finding.needed) else 3
+    possible = gradable(findings, known)
+    show_findings(findings, possible, known, open_console())
+    return 0 if possible else WRONG_USE
 
 
 @lab.command()
