@@ -92,9 +92,9 @@ class TokenBucket:
     def _note_reachable(self, reachable: bool, error: Exception | None = None) -> None:
         """Log the change, not each request of an outage."""
         if reachable != self._reachable:
+            self._reachable = reachable
             why = f"Redis does not decide: {type(error).__name__} {error}"
             logger.warning("Redis decides again" if reachable else why)
-        self._reachable = reachable
 
     async def close(self) -> None:
         await self._redis.aclose()
