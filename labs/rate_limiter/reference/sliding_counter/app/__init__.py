@@ -1,0 +1,1 @@
+"""A rate limiter that weighs the last window against the current one."""

@@ -1,0 +1,113 @@
+"""The decision: one function call, one deadline, one exception for "Redis cannot say"."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+
+logger = logging.getLogger(__name__)
+
+# Outages must be answered within a second; a Redis that needs 100 ms per round trip must still do.
+DEADLINE_S = 0.6
+LIBRARY = Path(__file__).with_name("sliding_counter.lua").read_text(encoding="utf-8")
+FUNCTION = "sliding_counter_v1"
+
+
+class LimiterUnavailable(Exception):
+    """Redis did not decide within the deadline."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """remaining: requests left after this one; retry_after_s: whole seconds, 0 when admitted."""
+
+    admitted: bool
+    remaining: int
+    retry_after_s: int
+
+
+def connect(url: str) -> Redis:
+    """A client that connects at the first command and holds at most 32 connections.
+
+    A command is tried again once, at once and on a new connection, when the one it was sent on
+    turns out to be dead: that is how the first request after a restart of Redis gets its answer.
+    RESP2 without CLIENT SETINFO leaves nothing to say when a connection opens.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=32,
+        timeout=None,
+        protocol=2,
+        driver_info=None,
+        socket_timeout=DEADLINE_S,
+        socket_connect_timeout=DEADLINE_S,
+        retry=Retry(NoBackoff(), retries=1, supported_errors=(RedisConnectionError,)),
+    )
+    return Redis.from_pool(pool)
+
+
+class SlidingCounter:
+    """Admits while this window's requests and a share of the last window's are under `limit`.
+
+    The share is that part of the last window which still lies within `window_ms` of now.
+    """
+
+    def __init__(self, redis: Redis, *, limit: int, window_ms: int) -> None:
+        self._redis = redis
+        self._limit = limit
+        self._window_ms = window_ms
+        self._reachable = True
+
+    async def decide(self, client: bytes) -> Decision:
+        """Spend one request of the client's budget, if any is left.
+
+        Raises LimiterUnavailable after DEADLINE_S at the latest.
+        """
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                admitted, remaining, wait_us = await self._call(client)
+        except (RedisError, OSError) as error:
+            self._note_reachable(False, error)
+            raise LimiterUnavailable from error
+        self._note_reachable(True)
+        retry_after_s = 0 if admitted else max(1, math.ceil(wait_us / 1_000_000))
+        return Decision(admitted=bool(admitted), remaining=remaining, retry_after_s=retry_after_s)
+
+    async def _call(self, client: bytes) -> tuple[int, int, int]:
+        key = b"counter:" + client
+        try:
+            reply = await self._redis.fcall(FUNCTION, 1, key, self._limit, self._window_ms)
+        except ResponseError as error:  # first use, FUNCTION FLUSH or a restart
+            if "Function not found" not in str(error):
+                raise
+            reply = await self._load_and_call(key)
+        admitted, remaining, wait_us = reply
+        return admitted, remaining, wait_us
+
+    async def _load_and_call(self, key: bytes) -> Any:
+        """Both in one round trip. REPLACE, because another replica may have loaded it meanwhile."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.function_load(LIBRARY, replace=True)
+        pipeline.fcall(FUNCTION, 1, key, self._limit, self._window_ms)
+        _, reply = await pipeline.execute()
+        return reply
+
+    def _note_reachable(self, reachable: bool, error: Exception | None = None) -> None:
+        """Log the change, not each request of an outage."""
+        if reachable != self._reachable:
+            self._reachable = reachable
+            why = f"Redis does not decide: {type(error).__name__} {error}"
+            logger.warning("Redis decides again" if reachable else why)
+
+    async def close(self) -> None:
+        await self._redis.aclose()
