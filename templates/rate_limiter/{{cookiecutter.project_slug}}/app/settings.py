@@ -1,0 +1,47 @@
+"""What the environment says: all of the service's configuration, read once at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+REQUIRED = ("HOST", "PORT", "INSTANCE", "REDIS_URL", "RATE_LIMIT", "RATE_WINDOW_MS")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """host, port   where this replica listens
+    instance     its name, unique among the replicas
+    redis_url    redis://host:port/0, shared by all replicas
+    limit        requests that one client may make ...
+    window_ms    ... in a window of this many milliseconds
+    """
+
+    host: str
+    port: int
+    instance: str
+    redis_url: str
+    limit: int
+    window_ms: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Raises ValueError naming every variable that is missing, or the one that is no number."""
+        missing = [name for name in REQUIRED if not environment.get(name)]
+        if missing:
+            raise ValueError(f"not set in the environment: {', '.join(missing)}")
+        return cls(
+            host=environment["HOST"],
+            port=_integer(environment, "PORT", least=0),
+            instance=environment["INSTANCE"],
+            redis_url=environment["REDIS_URL"],
+            limit=_integer(environment, "RATE_LIMIT", least=1),
+            window_ms=_integer(environment, "RATE_WINDOW_MS", least=500),
+        )
+
+
+def _integer(environment: Mapping[str, str], name: str, *, least: int) -> int:
+    text = environment[name]
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise ValueError(f"{name} is {text!r}; it has to be an integer of at least {least}")
+    return int(text)
