@@ -190,13 +190,11 @@ def _free_shared_memory(path: str) -> None:
     import ctypes
     from pathlib import Path
 
-    try:
-        lines = Path(path, "data", "postmaster.pid").read_text(encoding="ascii").splitlines()
-        segment = int(lines[6].split()[1])
-    except (OSError, IndexError, ValueError):
-        return
     remove_segment = 0  # IPC_RMID
-    ctypes.CDLL(None).shmctl(segment, remove_segment, None)
+    for file in (Path(path, "postmaster.pid"), Path(path, "data", "postmaster.pid")):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            segment = int(file.read_text(encoding="ascii").splitlines()[6].split()[1])
+            ctypes.CDLL(None).shmctl(segment, remove_segment, None)
 
 
 def remove_containers(run: str, engine: str) -> None:

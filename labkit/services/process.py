@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -77,7 +76,7 @@ class ProcessHost:
             return
         self._end_family()
         if empty:
-            shutil.rmtree(self._program.data, ignore_errors=True)
+            reaper.remove(str(self._program.data))
         if not self._program.data.exists():
             self._make_data()
         self._child = self._spawn()
@@ -110,9 +109,9 @@ class ProcessHost:
 
     def close(self) -> None:
         if self._is_running and self._program.quit_first:
+            self._signal_family(signal.SIGCONT)
             child = self._running_child()
-            for number in (signal.SIGQUIT, signal.SIGCONT):
-                child.send_signal(number)
+            child.send_signal(signal.SIGQUIT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(reaper.QUIT_PATIENCE_S)
         self._end_family()
@@ -181,7 +180,7 @@ class ProcessHost:
 
     def _wait_for_states(self, *, stopped: bool) -> None:
         deadline = time.monotonic() + SETTLE_S
-        while not all(_is_stopped(process) == stopped for process in self._family()):
+        while not all(_is_stopped(process) in (stopped, None) for process in self._family()):
             if time.monotonic() > deadline:
                 raise self._fault("could not be paused" if stopped else "could not be resumed")
             time.sleep(0.001)
@@ -197,8 +196,11 @@ class ProcessHost:
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        if psutil.wait_procs(family, timeout=SETTLE_S)[1]:
-            raise self._fault("was killed but some of its processes do not end")
+        deadline = time.monotonic() + SETTLE_S
+        while any(_is_stopped(process) is not None for process in family):
+            if time.monotonic() > deadline:
+                raise self._fault("was killed but some of its processes do not end")
+            time.sleep(0.001)
         self._child = None
 
     def _fault(self, text: str) -> ServiceError:
@@ -206,7 +208,10 @@ class ProcessHost:
         return ServiceError(f"{self._program.name} {text}{':' if lines else ''}{lines}")
 
 
-def _is_stopped(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.status() == psutil.STATUS_STOPPED
-    return False
+def _is_stopped(process: psutil.Process) -> bool | None:
+    """Whether a process is frozen; None if it has ended, be it that nobody has reaped it yet."""
+    try:
+        status = process.status()
+    except psutil.NoSuchProcess:
+        return None
+    return None if status == psutil.STATUS_ZOMBIE else status == psutil.STATUS_STOPPED

@@ -1,0 +1,55 @@
+"""Kafka, or a broker that speaks its protocol."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from labkit.errors import ServiceDown
+from labkit.services import Host, TcpAddress
+
+
+class Kafka:
+    """One Kafka broker; `version` is told by whoever opened it, as the protocol has no word for it."""
+
+    kind = "kafka"
+
+    def __init__(self, host: Host, *, version: str = "Kafka") -> None:
+        self.host = host
+        self._version = version
+
+    @property
+    def version(self) -> str:
+        return self._version
+
+    @cached_property
+    def bootstrap(self) -> str:
+        """host:port for the grader's own clients, past every link."""
+        return str(self.host.address)
+
+    def environment(self, at: TcpAddress) -> dict[str, str]:
+        return {"KAFKA_BOOTSTRAP_SERVERS": str(at)}
+
+    def ping(self, timeout: float = 1.0) -> None:
+        self.cluster_id(timeout)
+
+    def cluster_id(self, timeout: float = 1.0) -> str | None:
+        """Ask the broker what cluster it is of; raises ServiceDown."""
+        half = int(timeout * 500)  # two waits in a row: for the bootstrap, then for the answer
+        try:
+            admin = KafkaAdminClient(
+                bootstrap_servers=self.bootstrap,
+                bootstrap_timeout_ms=half,
+                request_timeout_ms=half,
+                reconnect_backoff_ms=2,
+                reconnect_backoff_max_ms=20,
+            )
+            try:
+                cluster: str | None = admin.describe_cluster()["cluster_id"]
+            finally:
+                admin.close()
+        except (KafkaError, OSError) as error:
+            raise ServiceDown(f"Kafka at {self.host.address} does not answer: {error}") from error
+        return cluster
