@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -19,9 +20,9 @@ def problem(
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     if detail:
         body["detail"] = detail
-    response = web.json_response(body, status=status, content_type="application/problem+json")
-    response.headers.update(headers or {})
-    return response
+    # As bytes: of text aiohttp would say the charset, which JSON media types do not have.
+    encoded = json.dumps(body).encode()
+    return web.Response(body=encoded, status=status, headers=headers, content_type="application/problem+json")
 
 
 @web.middleware
