@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from labkit.catalogue import Lab
 from labkit.errors import LabkitError
-from labkit.services.images import image, variable
+from labkit.services import Provider
 
 KINDS = ("redis", "postgres", "kafka")
 _OLDEST_PYTHON = (3, 11)
 _MEMORY_MB = 500
 _DISK_MB = 500
-_ENGINE_TIMEOUT_S = 20
+_REINSTALL = "reinstall portfolio-labkit for this machine and this Python"
 
 
 @dataclass(frozen=True)
@@ -45,10 +42,13 @@ class Finding:
 
 
 def examine() -> tuple[Finding, ...]:
-    """Try everything, side by side; takes a few seconds. Nothing that was started stays."""
-    trials = (_python, _ports, _memory, _disk, *_embedded_trials(), _docker, _git)
-    with ThreadPoolExecutor(len(trials)) as pool:
-        return tuple(future.result() for future in [pool.submit(trial) for trial in trials])
+    """Try everything, side by side; takes some seconds. Nothing that was started stays."""
+    servers = [partial(_embedded, kind) for kind in KINDS]
+    single: list[Callable[[], Finding]] = [_python, _ports, _memory, _disk, _git, *servers]
+    with ThreadPoolExecutor(len(single) + 1) as pool:
+        containers = pool.submit(_containers)
+        findings = [pool.submit(trial) for trial in single]
+        return (*(finding.result() for finding in findings), *containers.result())
 
 
 def gradable(findings: Sequence[Finding], labs: Sequence[Lab]) -> tuple[Lab, ...]:
@@ -119,106 +119,37 @@ def _git() -> Finding:
     )
 
 
-def _embedded_trials() -> Iterator[Callable[[], Finding]]:
-    return (partial(_embedded, kind) for kind in KINDS)
-
-
 def _embedded(kind: str) -> Finding:
-    """Start the embedded server and speak to it."""
     from labkit.run import Run
     from labkit.services.embedded import Embedded
 
-    topic = f"embedded {kind.capitalize()}"
+    with Run.open() as run:
+        return _spoken_to(f"embedded {kind.capitalize()}", Embedded(run), kind)
+
+
+def _containers() -> tuple[Finding, ...]:
+    """The engine, and a real container of each image that is here; nothing is pulled."""
+    from labkit.run import Run
+    from labkit.services.containers import Containers
+    from labkit.services.engine import docker_status
+
+    status = docker_status(KINDS, ask_registry=True)
+    if status.engine is None:
+        return (Finding("Docker engine", False, status.problem or "none", remedy=status.remedy),)
+    engine = Finding("Docker engine", True, status.engine, remedy=None if status.usable else status.remedy)
+    with Run.open() as run, ThreadPoolExecutor(len(KINDS)) as pool:
+        provider = Containers(run)
+        opened = pool.map(lambda kind: _spoken_to(f"container of {kind.capitalize()}", provider, kind), KINDS)
+        return (engine, *opened)
+
+
+def _spoken_to(topic: str, provider: Provider, kind: str) -> Finding:
+    """Start a server and make one round trip."""
     try:
-        with Run.open() as run, Embedded(run).open(kind) as service:
+        with provider.open(kind) as service:
             service.ping()
-            return Finding(topic, True, f"{service.version} started and answered", gives=frozenset({kind}))
-    except (LabkitError, OSError) as error:
-        remedy = getattr(error, "remedy", None) or "reinstall portfolio-labkit for this machine's Python"
-        return Finding(topic, False, str(error), remedy=remedy)
-
-
-def _docker() -> Finding:
-    """One real container, or why there is none."""
-    import docker
-    from docker.errors import DockerException
-
-    try:
-        client = docker.from_env(timeout=_ENGINE_TIMEOUT_S)
-    except DockerException as error:
-        text, remedy = _why_no_engine(error)
-        return Finding("containers", False, text, remedy=remedy)
-    try:
-        return _container(client)
-    except (DockerException, OSError) as error:
-        return Finding(
-            "containers",
-            False,
-            f"the Docker engine failed: {error}",
-            remedy="try `docker run --rm hello-world`",
-        )
-    finally:
-        client.close()
-
-
-def _why_no_engine(error: BaseException) -> tuple[str, str]:
-    """What keeps us from the engine, in words, and what to do about it."""
-    where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-    number = _error_number(error)
-    if number == errno.ENOENT:
-        return (
-            f"no Docker engine: there is no {where}",
-            "install Docker and start it; embedded servers do without it",
-        )
-    if number in (errno.EACCES, errno.EPERM):
-        return (
-            f"no right to use {where}",
-            "add yourself to the group docker: sudo usermod -aG docker $USER; log in again",
-        )
-    if number == errno.ECONNREFUSED:
-        return (
-            f"nothing listens at {where}",
-            "start the engine: sudo systemctl start docker, or Docker Desktop",
-        )
-    return f"the engine at {where} does not answer: {error}", "see what `docker info` says"
-
-
-def _error_number(error: BaseException | None) -> int | None:
-    """The system's error behind the wrappings of docker, requests and urllib3."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno is not None:
-            return error.errno
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _container(client: Any) -> Finding:
-    """Run one container of the first image that is here; images are not pulled behind one's back."""
-    engine = f"Docker {client.version()['Version']}"
-    here = [kind for kind in KINDS if _has_image(client, image(kind))]
-    missing = [image(kind) for kind in KINDS if kind not in here]
-    pull = "; ".join(f"docker pull {name}" for name in missing)
-    if not here:
-        remedy = f"{pull}; or name images of a mirror: {', '.join(map(variable, KINDS))}"
-        return Finding(
-            "containers", False, f"{engine} answers, but none of the images is here", remedy=remedy
-        )
-    said = client.containers.run(
-        image(here[0]), ["labkit"], entrypoint=["echo"], remove=True, network_disabled=True
-    )
-    if said.strip() != b"labkit":
-        return Finding(
-            "containers", False, f"a container of {image(here[0])} said {said!r}", remedy="see `docker info`"
-        )
-    text = f"{engine} ran a container; images here: {', '.join(map(image, here))}"
-    return Finding("containers", True, text, remedy=pull or None, gives=frozenset(here))
-
-
-def _has_image(client: Any, name: str) -> bool:
-    from docker.errors import ImageNotFound
-
-    try:
-        client.images.get(name)
-    except ImageNotFound:
-        return False
-    return True
+            return Finding(topic, True, f"{service.version} answers", gives=frozenset({kind}))
+    except LabkitError as error:
+        return Finding(topic, False, error.message, remedy=error.remedy)
+    except OSError as error:
+        return Finding(topic, False, f"its server cannot be started: {error}", remedy=_REINSTALL)

@@ -6,8 +6,11 @@ the kit's own fault, or interrupted.
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import NoReturn
+
+import click
 
 from labkit.cli.ending import exit_code
 from labkit.cli.grade import grade
@@ -15,8 +18,14 @@ from labkit.cli.lab import lab
 
 
 def grade_main() -> NoReturn:
-    sys.exit(exit_code(grade, sys.argv[1:]))
+    _main(grade)
 
 
 def lab_main() -> NoReturn:
-    sys.exit(exit_code(lab, sys.argv[1:]))
+    _main(lab)
+
+
+def _main(command: click.Command) -> NoReturn:
+    # CI systems end a job by SIGTERM: everything is closed in order then, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(exit_code(command, sys.argv[1:]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -20,8 +19,6 @@ def exit_code(command: click.Command, arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A terminal without the character gets a "?" instead of a crash of ours.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    # CI systems end a job by SIGTERM: that closes everything in order too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = command.main(list(arguments), prog_name=command.name, standalone_mode=False)
     except click.Abort:

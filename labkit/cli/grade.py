@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shlex
 import sys
 from dataclasses import dataclass
@@ -102,16 +101,16 @@ def grade(
     """
     if list_only:
         return _list(_lab_alone(lab, path, reference), only=only, stage=stage)
-    from labkit.execution import Order
-
     outputs = Outputs(json, junit)
     target = _target(lab, path, reference)
+    from labkit.execution import Order, new_seed
+
     order = Order(
         lab=target.lab,
         submission_folder=target.folder,
         reference=not target.own,
         provider=services,
-        seed=secrets.randbelow(1_000_000) if seed is None else seed,
+        seed=new_seed() if seed is None else seed,
         only=only,
         stage=stage,
         keep_going=keep_going or bool(json or junit) or not sys.stdout.isatty(),

@@ -99,7 +99,8 @@ def doctor() -> int:
     from labkit.report.findings import show_findings
 
     known = tuple(labs().values())
-    findings = examine()
+    with open_console(sys.stderr).status("trying everything, this takes some seconds"):
+        findings = examine()
     possible = gradable(findings, known)
     show_findings(findings, possible, known, open_console())
     return 0 if possible else WRONG_USE

@@ -11,7 +11,8 @@ from labkit.report.console import Symbols
 from labkit.report.untrusted import one_line
 from labkit.result import EvidenceRow
 
-# A screenful; the JSON file has them all.
+# A screenful of rows, a few lines of each cell; `-v` and the JSON file have them all.
+_CELL = 160
 _SHOWN = 14
 _BEFORE_MARK = 8
 
@@ -27,7 +28,7 @@ def evidence_table(rows: Sequence[EvidenceRow], symbols: Symbols, *, everything:
     begin, end = (0, len(rows)) if everything else _stretch(rows)
     _add_left_out(table, begin, "earlier")
     for row in rows[begin:end]:
-        _add(table, row, symbols)
+        _add(table, row, symbols, limit=1000 if everything else _CELL)
     _add_left_out(table, len(rows) - end, "later")
     return table
 
@@ -38,14 +39,18 @@ def _stretch(rows: Sequence[EvidenceRow]) -> tuple[int, int]:
     return begin, min(begin + _SHOWN, len(rows))
 
 
-def _add(table: Table, row: EvidenceRow, symbols: Symbols) -> None:
+def _add(table: Table, row: EvidenceRow, symbols: Symbols, *, limit: int) -> None:
     style = "failed" if row.mark else ""
     time = "" if row.at is None else f"{row.at:.3f} s"
-    texts = (symbols.mark if row.mark else "", time, *map(one_line, (row.who, row.what, row.answer)))
+    texts = (
+        symbols.mark if row.mark else "",
+        time,
+        *(one_line(cell, limit) for cell in (row.who, row.what, row.answer)),
+    )
     table.add_row(*(Text(text, style=style) for text in texts))
 
 
 def _add_left_out(table: Table, count: int, which: str) -> None:
     if count > 0:
         rows = "row" if count == 1 else "rows"
-        table.add_row("", "", "", Text(f"({count} {which} {rows}: -v or --json)", style="faint"), "")
+        table.add_row("", "", "", Text(f"({count} {which} {rows})", style="faint"), "")

@@ -17,7 +17,9 @@ from labkit.report.evidence import evidence_table
 from labkit.report.untrusted import lines, one_line
 from labkit.result import CheckResult, Result, Verdict
 
-_LABEL_WIDTH = 9
+_LABEL_WIDTH = 10
+# Characters of one text; the JSON file has them all.
+_LONGEST = 800
 # From here on a line has room for a check's id and the sentence that it promises.
 _ROOMY = 100
 
@@ -53,56 +55,59 @@ def show_result(result: Result, lab: Lab, console: Console, manner: Manner) -> N
 
 def _list(result: Result, lab: Lab, console: Console, manner: Manner) -> RenderableType:
     titles = {stage.name: stage.title for stage in lab.stages}
-    blocks: list[RenderableType] = []
+    widest = max(len(check.id) for check in result.checks)
     every_line = manner.verbose or console.is_terminal
+    blocks: list[RenderableType] = []
     for stage, members in groupby(result.checks, key=lambda check: check.stage):
         checks = tuple(members)
-        blocks.append(_stage_line(stage, titles.get(stage, ""), checks))
-        if every_line or any(check.verdict is not Verdict.PASSED for check in checks):
-            blocks.append(_stage_checks(checks, console))
+        verdicts, reasons = {check.verdict for check in checks}, {check.message for check in checks}
+        skipped = verdicts == {Verdict.SKIPPED} and len(reasons) == 1
+        note = f"skipped: {one_line(checks[0].message or '')}" if skipped else titles.get(stage, "")
+        blocks.append(_stage_line(stage, note, checks))
+        if not skipped and (every_line or verdicts != {Verdict.PASSED}):
+            blocks.append(_stage_checks(checks, console, id_width=widest))
     return Group(*blocks)
 
 
-def _stage_line(stage: str, title: str, checks: Sequence[CheckResult]) -> Table:
-    earned, possible = sum(c.points for c in checks), sum(c.max_points for c in checks)
-    table = Table.grid(padding=(0, 2), expand=True)
-    table.add_column(no_wrap=True)
+def _stage_line(stage: str, note: str, checks: Sequence[CheckResult]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    table.add_column(no_wrap=True, min_width=_LABEL_WIDTH)
     table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column(no_wrap=True, justify="right")
-    table.add_row(Text(stage, "strong"), Text(title, "faint"), Text(f"{earned} of {possible}", "strong"))
+    points = _points(sum(c.points for c in checks), sum(c.max_points for c in checks))
+    table.add_row(Text(stage, "strong"), Text(note, "faint"), Text(points, "strong"))
     return table
 
 
-def _stage_checks(checks: Sequence[CheckResult], console: Console) -> RenderableType:
-    reasons = {check.message for check in checks}
-    if len(checks) > 1 and len(reasons) == 1 and all(c.verdict is Verdict.SKIPPED for c in checks):
-        reason = one_line(checks[0].message or "skipped")
-        text = f"{console.symbols.skipped} {len(checks)} checks skipped: {reason}"
-        return Padding(Text(text, "skipped"), (0, 0, 0, 2), expand=False)
-    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
-    table.add_column(width=1)
-    table.add_column(no_wrap=True, overflow="ellipsis")
+def _stage_checks(checks: Sequence[CheckResult], console: Console, *, id_width: int) -> RenderableType:
+    table = Table.grid(padding=(0, 1, 0, 0), expand=True)
+    table.add_column(width=3, justify="right")
+    table.add_column(max_width=id_width, no_wrap=True, overflow="ellipsis")
     table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    table.add_column(no_wrap=True, justify="right")
-    table.add_column(no_wrap=True, justify="right")
+    table.add_column(width=7, no_wrap=True, justify="right")
+    table.add_column(width=9, no_wrap=True, justify="right")
     for check in checks:
-        table.add_row(*_check_cells(check, console))
-    return Padding(table, (0, 0, 0, 2), expand=False)
+        table.add_row(*_check_cells(check, roomy=console.width >= _ROOMY, symbols=console.symbols))
+    return table
 
 
-def _check_cells(check: CheckResult, console: Console) -> tuple[Text, ...]:
+def _check_cells(check: CheckResult, *, roomy: bool, symbols: Symbols) -> tuple[Text, ...]:
     style = check.verdict.value
-    if check.verdict is Verdict.SKIPPED:
-        note = f"skipped: {one_line(check.message)}" if check.message else "skipped"
-    else:
-        note = one_line(check.title) if console.width >= _ROOMY else ""
+    skipped = check.verdict is Verdict.SKIPPED
+    note = check.title if roomy else ""
+    if skipped:
+        note = f"skipped: {check.message}" if check.message else "skipped"
     return (
-        Text(console.symbols.of(check.verdict), style),
+        Text(symbols.of(check.verdict), style),
         Text(check.id, "" if check.verdict is Verdict.PASSED else style),
-        Text(note, "faint"),
-        Text("" if check.verdict is Verdict.SKIPPED else f"{check.duration_s:.1f} s", "faint"),
-        Text(f"{check.points} of {check.max_points}", "faint" if check.points else style),
+        Text(one_line(note), "faint"),
+        Text("" if skipped else f"{check.duration_s:.1f} s", "faint"),
+        Text(_points(check.points, check.max_points), "faint" if check.points else style),
     )
+
+
+def _points(earned: int, possible: int) -> str:
+    return f"{earned} of {possible:>2}"
 
 
 def _detail(check: CheckResult, lab: Lab, symbols: Symbols, manner: Manner) -> RenderableType:
@@ -129,7 +134,7 @@ def _detail(check: CheckResult, lab: Lab, symbols: Symbols, manner: Manner) -> R
 
 def _standing(check: CheckResult) -> str:
     if check.verdict is Verdict.INCONCLUSIVE:
-        return "inconclusive: the machine got in the way, this is not held against you"
+        return "inconclusive: this is not held against you"
     return f"{check.points} of {check.max_points} points, {check.duration_s:.1f} s"
 
 
@@ -142,23 +147,30 @@ def reading(slug: str, heading: str) -> str:
 
 
 def _summary(result: Result, symbols: Symbols, manner: Manner) -> RenderableType:
-    table = _labelled()
-    score = f"{result.score} of {result.max_score} points"
-    counts = _counts(result.checks)
-    table.add_row(
-        Text(result.verdict.value, result.verdict.value),
-        Text.assemble((score, "strong"), f" {symbols.dot} {counts}" if counts else ""),
-    )
+    # Two wider than in a check's block, which is indented by two: all texts begin in one column.
+    table = _labelled(_LABEL_WIDTH + 2)
+    table.add_row(Text(result.verdict.value, result.verdict.value), _score(result, symbols))
     if result.message:
-        table.add_row("", Text(lines(result.message)))
-    facts = f" {symbols.dot} ".join(
-        (f"{result.provider} services", f"{result.duration_s:.1f} s", f"seed {result.seed}")
-    )
-    _say(table, "graded on", facts)
-    for note in result.notes:
-        _say(table, "note", note)
+        table.add_row("", Text(lines(result.message, _LONGEST)))
+    notes = dict(_labelled_note(note) for note in result.notes)
+    for label, text in {"services": result.provider, **notes}.items():
+        _say(table, label, text)
+    _say(table, "took", f"{result.duration_s:.1f} s, with seed {result.seed}")
     _say(table, "next", next_step(result, manner))
     return table
+
+
+def _score(result: Result, symbols: Symbols) -> Text:
+    if not result.checks:
+        return Text("nothing was graded", "strong")
+    score = f"{result.score} of {result.max_score} points"
+    return Text.assemble((score, "strong"), f" {symbols.dot} {_counts(result.checks)}")
+
+
+def _labelled_note(note: str) -> tuple[str, str]:
+    """ "services: embedded servers" is said beside "services"."""
+    label, colon, text = note.partition(": ")
+    return (label, text) if colon and label.isalpha() and len(label) <= _LABEL_WIDTH else ("note", note)
 
 
 def _counts(checks: Sequence[CheckResult]) -> str:
@@ -171,12 +183,12 @@ def next_step(result: Result, manner: Manner) -> str:
     """The one thing to do after this result."""
     first = {check.verdict: check for check in reversed(result.checks)}
     whole = _command(f"grade {result.lab}", manner)
+    if result.verdict is Verdict.ERROR:
+        return "this is labkit's fault, not yours: please report it, with what `lab doctor` prints"
     if Verdict.FAILED in first:
-        return f"start with {first[Verdict.FAILED].id}; its replay grades it alone"
-    if result.verdict is Verdict.FAILED:
-        return f"make it start, then {whole}"
+        return _command(first[Verdict.FAILED].replay, manner)
     if Verdict.INCONCLUSIVE in first:
-        return f"when the machine is less busy: {_command(first[Verdict.INCONCLUSIVE].replay, manner)}"
+        return _command(first[Verdict.INCONCLUSIVE].replay, manner)
     if result.verdict is not Verdict.PASSED or manner.partial:
         return f"all checks: {whole}"
     if not manner.own:
@@ -188,13 +200,13 @@ def _command(replay: str, manner: Manner) -> str:
     return f"{replay} {manner.options}".strip()
 
 
-def _labelled() -> Table:
+def _labelled(width: int = _LABEL_WIDTH) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(width=_LABEL_WIDTH, no_wrap=True)
+    table.add_column(width=width, no_wrap=True)
     table.add_column(overflow="fold")
     return table
 
 
 def _say(table: Table, label: str, text: str | None, style: str = "") -> None:
     if text:
-        table.add_row(Text(label, "label"), Text(lines(text), style))
+        table.add_row(Text(label, "label"), Text(lines(text, _LONGEST), style))

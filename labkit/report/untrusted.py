@@ -16,7 +16,7 @@ _UNSHOWABLE = {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 def one_line(text: str, limit: int = 300) -> str:
     """`text` in one line of at most about `limit` characters, without escapes or controls."""
-    shown = _clean(_ESCAPES.sub("", text[: 20 * limit]), keep="").strip()
+    shown = _clean(_ESCAPES.sub("", text[: 20 * limit]), keep="").rstrip()
     if len(shown) <= limit:
         return shown
     return f"{shown[:limit].rstrip()} ... ({len(text) - limit} more characters)"
