@@ -150,7 +150,11 @@ class WholeTokenBucket:
 
 @dataclass
 class Gcra:
-    """One theoretical arrival time for each client. `tick` rounds the emission interval down to it."""
+    """One theoretical arrival time for each client. `tick` rounds the emission interval down to it.
+
+    Without the microsecond it would not be right: Unix time as a float is no finer, and the last
+    request of a full burst is due to the very instant.
+    """
 
     limit: int
     window: float
@@ -162,7 +166,7 @@ class Gcra:
         if self.tick:
             interval = math.floor(interval / self.tick + 1e-9) * self.tick
         arrival = max(now, self.arrivals.get(client, now))
-        admitted = arrival - now <= interval * (self.limit - 1) + 1e-9
+        admitted = arrival - now <= interval * (self.limit - 1) + 1e-6
         if admitted:
             self.arrivals[client] = arrival + interval
         return admitted

@@ -28,7 +28,8 @@ Builder = Callable[[int, float, float], Limiter]
 class Kind:
     """A right limiter. `stale` says that it stays right when its clock is read before it commits.
 
-    GCRA does not: it takes the time that it missed for budget that is spent. Nor does a counter.
+    GCRA does not: it takes the time that it missed for budget that is spent. A log then forgets a
+    late entry too early, and a counter fills the window before last.
     """
 
     algorithm: Algorithm
@@ -39,7 +40,7 @@ class Kind:
 RIGHT = {
     "aligned window": Kind(Algorithm.FIXED_WINDOW, lambda n, w, p: FixedWindow(n, w, p), stale=True),
     "first-hit window": Kind(Algorithm.FIXED_WINDOW, lambda n, w, _: FirstHitWindow(n, w)),
-    "log": Kind(Algorithm.SLIDING_LOG, lambda n, w, _: SlidingLog(n, w), stale=True),
+    "log": Kind(Algorithm.SLIDING_LOG, lambda n, w, _: SlidingLog(n, w)),
     "counter": Kind(Algorithm.SLIDING_COUNTER, lambda n, w, p: SlidingCounter(n, w, p)),
     "flooring counter": Kind(Algorithm.SLIDING_COUNTER, lambda n, w, p: SlidingCounter(n, w, p, floors=True)),
     "first-hit counter": Kind(Algorithm.SLIDING_COUNTER, lambda n, w, _: FirstHitCounter(n, w)),
