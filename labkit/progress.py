@@ -55,13 +55,10 @@ class PlainProgress:
         """Nothing is said: the line follows when the check has ended."""
 
     def finished(self, check: CheckResult) -> None:
-        symbol = self._console.symbols.of(check.verdict)
-        time_taken = "" if check.verdict is Verdict.SKIPPED else f"  {check.duration_s:.1f} s"
-        self._console.print(
-            Text.assemble(
-                (f"{symbol} {check.verdict}", check.verdict.value), f"  {check.stage}/{check.id}{time_taken}"
-            )
-        )
+        if check.verdict is Verdict.SKIPPED:
+            return
+        verdict = Text(f"{self._console.symbols.of(check.verdict)} {check.verdict}", check.verdict.value)
+        self._console.print(Text.assemble(verdict, f"  {check.stage}/{check.id}  {check.duration_s:.1f} s"))
 
 
 class LiveProgress:
@@ -95,7 +92,9 @@ class LiveProgress:
 
     def draw(self) -> Group:
         with self._lock:
-            head = [Text(note, "faint", no_wrap=True, overflow="ellipsis") for note in self._notes]
+            head = [
+                Text(note, "faint", no_wrap=True, overflow=self._console.overflow) for note in self._notes
+            ]
             foot = [self._foot()]
             room = self._console.height - len(head) - len(foot) - 1
             body = self._every_check()
@@ -123,7 +122,7 @@ class LiveProgress:
         waiting = check.id not in self._begun and check.id not in self._ended
         line = Text.assemble("  ", self._symbol(check.id), (f" {check.id}", "faint" if waiting else ""))
         line.append(self._time(check.id), "faint")
-        line.no_wrap, line.overflow = True, "ellipsis"
+        line.no_wrap, line.overflow = True, self._console.overflow
         return line
 
     def _symbol(self, id: str) -> tuple[str, str]:

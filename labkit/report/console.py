@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from rich.console import Console as RichConsole
+from rich.console import OverflowMethod
 from rich.theme import Theme
 
 from labkit.result import Verdict
@@ -43,7 +44,6 @@ class Symbols:
     mark: str
     bar: str
     dot: str
-    ellipsis: str
 
     def of(self, verdict: Verdict) -> str:
         if verdict is Verdict.ERROR:
@@ -51,8 +51,8 @@ class Symbols:
         return str(getattr(self, verdict.value))
 
 
-_UNICODE = Symbols("✓", "✗", "–", "?", "·", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "▶", "│", "·", "…")  # noqa: RUF001
-_ASCII = Symbols("+", "x", "-", "?", ".", "|/-\\", ">", "|", "-", "...")
+_UNICODE = Symbols("✓", "✗", "–", "?", "·", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "▶", "│", "·")  # noqa: RUF001
+_ASCII = Symbols("+", "x", "-", "?", ".", "|/-\\", ">", "|", "-")
 
 
 class Console(RichConsole):
@@ -61,6 +61,11 @@ class Console(RichConsole):
     @property
     def symbols(self) -> Symbols:
         return _UNICODE if self.encoding.startswith("utf") else _ASCII
+
+    @property
+    def overflow(self) -> OverflowMethod:
+        """How a line that is too long is cut: rich knows only one ellipsis."""
+        return "ellipsis" if self.symbols is _UNICODE else "crop"
 
     @property
     def live(self) -> bool:

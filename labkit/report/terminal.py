@@ -17,7 +17,10 @@ from labkit.report.evidence import evidence_table
 from labkit.report.untrusted import lines, one_line
 from labkit.result import CheckResult, Result, Verdict
 
-_LABEL_WIDTH = 10
+# Where texts begin, behind their labels.
+_TEXT_COLUMN = 14
+# Columns of a check's line that are not its id: symbol, note, time, points, gaps.
+_BESIDE_ID = 25
 # Characters of one text; the JSON file has them all.
 _LONGEST = 800
 # From here on a line has room for a check's id and the sentence that it promises.
@@ -42,48 +45,57 @@ class Manner:
 
 def show_result(result: Result, lab: Lab, console: Console, manner: Manner) -> None:
     """Print the whole report."""
-    console.print()
     if result.checks:
+        console.print()
         console.print(_list(result, lab, console, manner))
     for check in result.checks:
         if manner.verbose or check.verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE):
             console.print()
             console.print(_detail(check, lab, console.symbols, manner))
+            if check.verdict is not Verdict.PASSED and check.replay:
+                _print_command(console, "  replay", _command(check.replay, manner))
     console.print()
-    console.print(_summary(result, console.symbols, manner))
+    console.print(_summary(result, console.symbols))
+    _print_command(console, "next", next_step(result, manner))
+
+
+def _print_command(console: Console, label: str, command: str) -> None:
+    """In one line however long it is, since it is there to be copied."""
+    text = Text.assemble((f"{label:<{_TEXT_COLUMN}}", "label"), (one_line(command), "command"))
+    console.print(text, soft_wrap=True)
 
 
 def _list(result: Result, lab: Lab, console: Console, manner: Manner) -> RenderableType:
     titles = {stage.name: stage.title for stage in lab.stages}
-    widest = max(len(check.id) for check in result.checks)
     every_line = manner.verbose or console.is_terminal
+    id_width = min(max(len(check.id) for check in result.checks), console.width - _BESIDE_ID)
     blocks: list[RenderableType] = []
     for stage, members in groupby(result.checks, key=lambda check: check.stage):
         checks = tuple(members)
         verdicts, reasons = {check.verdict for check in checks}, {check.message for check in checks}
         skipped = verdicts == {Verdict.SKIPPED} and len(reasons) == 1
         note = f"skipped: {one_line(checks[0].message or '')}" if skipped else titles.get(stage, "")
-        blocks.append(_stage_line(stage, note, checks))
+        blocks.append(_stage_line(stage, note, checks, console))
         if not skipped and (every_line or verdicts != {Verdict.PASSED}):
-            blocks.append(_stage_checks(checks, console, id_width=widest))
+            blocks.append(_stage_checks(checks, console, id_width=id_width))
     return Group(*blocks)
 
 
-def _stage_line(stage: str, note: str, checks: Sequence[CheckResult]) -> Table:
+def _stage_line(stage: str, note: str, checks: Sequence[CheckResult], console: Console) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
-    table.add_column(no_wrap=True, min_width=_LABEL_WIDTH)
-    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column(no_wrap=True, min_width=_TEXT_COLUMN - 4)
+    table.add_column(ratio=1, no_wrap=True, overflow=console.overflow)
     table.add_column(no_wrap=True, justify="right")
     points = _points(sum(c.points for c in checks), sum(c.max_points for c in checks))
     table.add_row(Text(stage, "strong"), Text(note, "faint"), Text(points, "strong"))
     return table
 
 
-def _stage_checks(checks: Sequence[CheckResult], console: Console, *, id_width: int) -> RenderableType:
+def _stage_checks(checks: Sequence[CheckResult], console: Console, *, id_width: int) -> Table:
     table = Table.grid(padding=(0, 1, 0, 0), expand=True)
     table.add_column(width=3, justify="right")
-    table.add_column(max_width=id_width, no_wrap=True, overflow="ellipsis")
-    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column(width=id_width, no_wrap=True, overflow=console.overflow)
+    table.add_column(ratio=1, no_wrap=True, overflow=console.overflow)
     table.add_column(width=7, no_wrap=True, justify="right")
     table.add_column(width=9, no_wrap=True, justify="right")
     for check in checks:
@@ -115,7 +127,7 @@ def _detail(check: CheckResult, lab: Lab, symbols: Symbols, manner: Manner) -> R
         (f"{symbols.of(check.verdict)} {check.id}", check.verdict.value),
         (f"   {_standing(check)}", "faint"),
     )
-    table = _labelled()
+    table = _labelled(indent=2)
     _say(table, "promised", one_line(check.title))
     _say(table, "expected", check.expected)
     _say(table, "observed", check.observed)
@@ -127,8 +139,6 @@ def _detail(check: CheckResult, lab: Lab, symbols: Symbols, manner: Manner) -> R
     _say(table, "hint", check.hint)
     if check.reading:
         _say(table, "read", reading(lab.slug, check.reading), "command")
-    if check.verdict is not Verdict.PASSED and check.replay:
-        _say(table, "replay", _command(check.replay, manner), "command")
     return Group(head, Padding(table, (0, 0, 0, 2), expand=False))
 
 
@@ -146,9 +156,8 @@ def reading(slug: str, heading: str) -> str:
     return f"lab brief {slug} {words}"
 
 
-def _summary(result: Result, symbols: Symbols, manner: Manner) -> RenderableType:
-    # Two wider than in a check's block, which is indented by two: all texts begin in one column.
-    table = _labelled(_LABEL_WIDTH + 2)
+def _summary(result: Result, symbols: Symbols) -> RenderableType:
+    table = _labelled(indent=0)
     table.add_row(Text(result.verdict.value, result.verdict.value), _score(result, symbols))
     if result.message:
         table.add_row("", Text(lines(result.message, _LONGEST)))
@@ -156,7 +165,6 @@ def _summary(result: Result, symbols: Symbols, manner: Manner) -> RenderableType
     for label, text in {"services": result.provider, **notes}.items():
         _say(table, label, text)
     _say(table, "took", f"{result.duration_s:.1f} s, with seed {result.seed}")
-    _say(table, "next", next_step(result, manner))
     return table
 
 
@@ -170,7 +178,7 @@ def _score(result: Result, symbols: Symbols) -> Text:
 def _labelled_note(note: str) -> tuple[str, str]:
     """ "services: embedded servers" is said beside "services"."""
     label, colon, text = note.partition(": ")
-    return (label, text) if colon and label.isalpha() and len(label) <= _LABEL_WIDTH else ("note", note)
+    return (label, text) if colon and label.isalpha() and len(label) < _TEXT_COLUMN - 2 else ("note", note)
 
 
 def _counts(checks: Sequence[CheckResult]) -> str:
@@ -200,9 +208,10 @@ def _command(replay: str, manner: Manner) -> str:
     return f"{replay} {manner.options}".strip()
 
 
-def _labelled(width: int = _LABEL_WIDTH) -> Table:
+def _labelled(*, indent: int) -> Table:
+    """Two columns, a label and its text; texts begin in the same column everywhere."""
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(width=width, no_wrap=True)
+    table.add_column(width=_TEXT_COLUMN - 2 - indent, no_wrap=True)
     table.add_column(overflow="fold")
     return table
 
