@@ -100,7 +100,7 @@ def _violated(observed: Any, equals: Any, at_most: Any, at_least: Any, one_of: S
     if equals is not ...:
         return None if observed == equals else _say(equals)
     if one_of:
-        return None if observed in one_of else " or ".join(_say(choice) for choice in one_of)
+        return None if observed in one_of else _say_choice(one_of)
     above = at_most is not ... and observed > at_most
     below = at_least is not ... and observed < at_least
     if not (above or below):
@@ -108,6 +108,12 @@ def _violated(observed: Any, equals: Any, at_most: Any, at_least: Any, one_of: S
     if at_most is not ... and at_least is not ...:
         return f"{_say(at_least)} to {_say(at_most)}"
     return f"at most {_say(at_most)}" if above else f"at least {_say(at_least)}"
+
+
+def _say_choice(choices: Sequence[Any]) -> str:
+    if isinstance(choices, range):
+        return f"{choices[0]} to {choices[-1]}"
+    return " or ".join(_say(choice) for choice in choices)
 
 
 def _say(value: Any) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -110,6 +111,10 @@ class Client:
     def send(self, request: Request) -> Exchange:
         """One request, answered or given up at the deadline."""
         return self._loop.run(self._exchange(request))
+
+    def begin(self, request: Request) -> Future[Exchange]:
+        """One request, without waiting for what comes of it."""
+        return self._loop.begin(self._exchange(request))
 
     def burst(self, requests: Sequence[Request]) -> list[Exchange]:
         """All requests at once; exchanges in the order of the requests."""

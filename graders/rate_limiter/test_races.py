@@ -1,0 +1,36 @@
+"""Stage races: many requests at the same moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labkit import check
+from labkit.history import burst_shortfall
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+ROUNDS = 6
+
+
+@check(points=5, kills=["checks-then-acts", "same-instant-counts-once"], arena="steady")
+def test_a_burst_on_one_replica_gets_exactly_the_limit(bench: Bench) -> None:
+    """Of many requests that reach one replica at once, exactly L are admitted."""
+    asked = 6 * bench.limit
+
+    for _ in range(ROUNDS):
+        bench.exactly_the_limit(
+            lambda client: bench.burst(client, asked),
+            unit=f"of {asked} requests to web-1 admitted, all at once",
+            hints={asked: "all of them: is the budget read before any of them has written it?"},
+            reading="Races",
+        )
+
+
+@check(points=3, kills=["gives-up-after-a-lost-race"], arena="steady")
+def test_a_lost_race_is_no_error(bench: Bench) -> None:
+    """Requests that race for the budget get 200 or 429, nothing else, and the budget is spent in full."""
+    for _ in range(ROUNDS):
+        burst = bench.burst(bench.fresh_client(), 3 * bench.limit, processes=bench.replicas)
+
+        bench.holds(burst_shortfall(burst.decisions, limit=bench.limit), reading="Races")

@@ -1,0 +1,127 @@
+"""Stage replicas: one budget for all processes, on one clock, gone when it is no longer used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labkit import check, expect
+from labkit.history import burst_excess, over_admission
+
+if TYPE_CHECKING:
+    from .bench import Bench, Spent
+
+ROUNDS = 4
+
+
+@check(points=3, kills=["counts-in-process-memory"], arena="steady")
+def test_replicas_share_one_budget(bench: Bench) -> None:
+    """A client's budget holds across replicas, however its requests are spread."""
+    asked = 4 * bench.limit
+
+    bench.exactly_the_limit(
+        lambda client: bench.spend(client, asked, processes=bench.replicas),
+        unit=f"of {asked} requests admitted by {len(bench.replicas)} replicas together, taking turns",
+        hints={len(bench.replicas) * bench.limit: "each replica seems to keep a count of its own"},
+        reading="Shared state",
+    )
+
+
+@check(points=4, kills=["pushes-its-counts-later"], arena="steady")
+def test_replicas_race_for_one_budget(bench: Bench) -> None:
+    """Of many requests that reach several replicas at once, exactly L are admitted."""
+    asked = 6 * bench.limit
+
+    for _ in range(ROUNDS):
+        bench.exactly_the_limit(
+            lambda client: bench.burst(client, asked, processes=bench.replicas),
+            unit=f"of {asked} requests to {len(bench.replicas)} replicas admitted, all at once",
+            hints={len(bench.replicas) * bench.limit: "each replica seems to keep a count of its own"},
+            reading="Races",
+        )
+
+
+@check(points=4, kills=["time-of-the-replica"], arena="clocks")
+def test_decisions_rest_on_one_clock(bench: Bench) -> None:
+    """Replicas whose clocks differ by W/2 keep one budget, by one clock."""
+    bench.skew_is_seen()
+
+    histories, short_bursts = bench.bursts_on_skewed_clocks()
+
+    facts = {"limit": bench.limit, "window": bench.window, "algorithm": bench.algorithm}
+    hint = "does the time of a decision come from the replica that makes it?"
+    for spent in histories:
+        bench.holds(over_admission(spent.decisions, **facts), hint=hint, reading="One clock")
+    bursts = [burst.decisions for burst in short_bursts]
+    bench.holds(burst_excess(bursts, **facts), hint=hint, reading="One clock")
+
+
+@check(points=3, kills=["keys-live-for-ever", "time-to-live-in-the-wrong-unit"], arena="small")
+def test_every_key_has_a_time_to_live(bench: Bench) -> None:
+    """Every key that the limiter writes has a time to live, never more than 3W + 1 s."""
+    longest_ms = round(3 * bench.window * 1000) + 1000
+
+    for _ in range(4):
+        bench.burst(bench.fresh_client(), 3)
+        for key, ttl_ms in bench.times_to_live().items():
+            expect(
+                ttl_ms,
+                one_of=range(longest_ms + 1),
+                unit=f"ms of time to live (3W + 1 s = {longest_ms} ms) left of key {key!r}",
+                hints={-1: "it has none: if nobody comes back, it stays in Redis for ever"},
+                evidence=bench.keys_in_redis,
+                reading="Shared state",
+            )
+        bench.arena.sleep(bench.window / 2)
+
+
+@check(points=2, kills=["remembers-every-client"], arena="small")
+def test_silence_leaves_nothing_behind(bench: Bench) -> None:
+    """After 3W + 2 s of silence nothing of a client is left in Redis."""
+    before = bench.keys()
+    for client in [bench.fresh_client() for _ in range(5)]:
+        bench.spend(client, 2)
+    bench.arena.sleep(3 * bench.window + 2)
+
+    left = sorted(bench.keys() - before)
+    expect(
+        left,
+        equals=[],
+        unit="as the keys left of silent clients",
+        evidence=bench.keys_in_redis,
+        reading="Shared state",
+    )
+
+
+@check(points=2, kills=["starts-with-a-clean-slate"], arena="lifecycle")
+def test_the_budget_survives_a_restart_of_all_replicas(bench: Bench) -> None:
+    """A budget that is spent stays spent when all replicas are restarted."""
+
+    def spend_over_a_restart(client: str) -> Spent:
+        spent = bench.spend(client, bench.limit, processes=bench.replicas)
+        for name in bench.replicas:
+            bench.arena.kill(name)
+        bench.arena.start_all(bench.replicas)
+        return spent + bench.spend(client, bench.limit, processes=bench.replicas)
+
+    bench.exactly_the_limit(
+        spend_over_a_restart,
+        unit=f"of {2 * bench.limit} requests admitted, half of them after all replicas were restarted",
+        hints={2 * bench.limit: "the budget began anew: does a replica clear or hold it when it starts?"},
+        reading="Shared state",
+    )
+
+
+@check(points=2, kills=["dies-at-sigterm"], arena="lifecycle")
+def test_sigterm_finishes_what_was_begun(bench: Bench) -> None:
+    """On SIGTERM a replica answers the request it has begun, then exits with code 0 within 8 s."""
+    answer, code = bench.terminate_during_a_request("web-2")
+
+    bench.has_status(answer, 200, reading="Starting and stopping")
+    expect(
+        code,
+        equals=0,
+        unit="as the exit code after SIGTERM",
+        hints={None: "still running after 8 s", -15: "SIGTERM killed it: nothing handles the signal"},
+        evidence=lambda: bench.output("web-2"),
+        reading="Starting and stopping",
+    )

@@ -1,0 +1,246 @@
+"""Services, links, replicas of the submission and faults: what a lab's bench is built on."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from labkit import clocks
+from labkit.client import Client, Exchange, Request
+from labkit.faults import Faults
+from labkit.links import Link
+from labkit.loop import Loop
+from labkit.processes import Command, Process, run_to_end
+from labkit.pulse import Pulse
+from labkit.result import EvidenceRow
+from labkit.run import Run
+from labkit.services import Provider, Service
+from labkit.submission import MIGRATE, Submission
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What one arena of a lab consists of.
+
+    replicas   role -> how many processes
+    settings   environment variables of the lab -> values
+    exclusive  its checks run one after another, since they break things
+    skew       process -> seconds by which its clock is ahead (or, below 0, behind)
+    """
+
+    replicas: Mapping[str, int]
+    settings: Mapping[str, str]
+    exclusive: bool = False
+    skew: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def processes(self) -> list[str]:
+        return [f"{role}-{number + 1}" for role, count in self.replicas.items() for number in range(count)]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all arenas of a grading share.
+
+    starting  lets only as many processes start at once as the machine has processors
+    stopping  set when the grading is being given up
+    """
+
+    run: Run
+    loop: Loop
+    pulse: Pulse
+    provider: Provider
+    provider_reason: str
+    submission: Submission
+    kit_python: bool
+    starting: threading.Semaphore
+    stopping: threading.Event
+
+
+class Stopped(Exception):
+    """The grading is being given up: leave."""
+
+
+class Arena:
+    """One set of services with the submission's processes on them. Open it with `open_arena`."""
+
+    def __init__(self, ground: Ground, setup: Setup, services: Mapping[str, Service], client: Client) -> None:
+        self.setup = setup
+        self.services = services
+        self.processes: dict[str, Process] = {}
+        self.links: dict[tuple[str, str], Link] = {}
+        self._ground = ground
+        self._client = client
+        self._timeline: list[EvidenceRow] = []
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """What the submission declares."""
+        return self._ground.submission.options
+
+    def clock(self) -> float:
+        """Seconds since the grading began."""
+        return self._ground.run.clock()
+
+    def late_between(self, begin: float, end: float) -> float:
+        """Seconds by which the machine was late between two times of `clock`."""
+        return self._ground.pulse.late_between(begin, end)
+
+    def send(self, request: Request) -> Exchange:
+        self._leave_if_stopped()
+        return self._client.send(request)
+
+    def begin(self, request: Request) -> Future[Exchange]:
+        """One request, without waiting for what comes of it."""
+        self._leave_if_stopped()
+        return self._client.begin(request)
+
+    def burst(self, requests: Sequence[Request]) -> list[Exchange]:
+        """All at once; see Client."""
+        self._leave_if_stopped()
+        return self._client.burst(requests)
+
+    def paced(self, requests: Sequence[Request], *, every: float) -> list[Exchange]:
+        """One each `every` seconds; see Client."""
+        self._leave_if_stopped()
+        return self._client.paced(requests, every=every)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, unless the grading is being given up."""
+        if self._ground.stopping.wait(max(seconds, 0.0)):
+            raise Stopped
+
+    def sleep_until(self, moment: float) -> None:
+        """Wait until `clock` shows `moment`."""
+        self.sleep(moment - self.clock())
+
+    def faults(self, service: str) -> Faults:
+        """What can be done to one of the services."""
+        links = [link for (_, kind), link in self.links.items() if kind == service]
+        return Faults(self.services[service], links, self.tell)
+
+    def link(self, process: str, service: str) -> Link:
+        return self.links[process, service]
+
+    def tell(self, who: str, what: str) -> None:
+        """Write a line to the timeline."""
+        self._timeline.append(EvidenceRow(at=round(self.clock(), 3), who=who, what=what))
+
+    def timeline(self, begin: float, end: float) -> list[EvidenceRow]:
+        """What the grader did from `begin` to `end`."""
+        return [row for row in self._timeline if row.at is not None and begin <= row.at <= end]
+
+    def start(self, process: str) -> None:
+        """Start a process and wait until it is healthy. Raises SubmissionError."""
+        with self._ground.starting:
+            self._leave_if_stopped()
+            self.processes[process].start()
+            self.processes[process].wait_healthy(self._ground.stopping.is_set)
+        self._leave_if_stopped()
+        self.tell(process, "healthy")
+
+    def kill(self, process: str) -> None:
+        self.processes[process].kill()
+        self.tell(process, "killed with SIGKILL")
+
+    def terminate(self, process: str) -> int | None:
+        """SIGTERM; the exit code, or None where it did not end within 8 s and was killed."""
+        self.tell(process, "sent SIGTERM")
+        code = self.processes[process].terminate()
+        self.tell(process, "still running after 8 s" if code is None else f"ended with code {code}")
+        return code
+
+    def start_all(self, names: Sequence[str] | None = None) -> None:
+        """Start processes side by side. Raises the first one's SubmissionError."""
+        side_by_side([partial(self.start, name) for name in names or list(self.processes)])
+
+    def heal(self) -> None:
+        """Start again whatever an earlier check left dead. Raises SubmissionError."""
+        dead = [name for name, process in self.processes.items() if not process.running]
+        if dead:
+            self.start_all(dead)
+
+    def _leave_if_stopped(self) -> None:
+        if self._ground.stopping.is_set():
+            raise Stopped
+
+
+@contextmanager
+def open_arena(ground: Ground, setup: Setup) -> Iterator[Arena]:
+    """Services side by side, then links, then migrate, then all processes, healthy.
+
+    Raises SubmissionError where a process does not start, ServiceError where a service does not.
+    """
+    with ExitStack() as stack:
+        kinds = ground.submission.lab.services
+        opening = [partial(stack.enter_context, ground.provider.open(kind)) for kind in kinds]
+        services = dict(zip(kinds, side_by_side(opening), strict=True))
+        processes: dict[str, Process] = {}
+        client = stack.enter_context(
+            Client.open(
+                ground.loop,
+                ground.pulse,
+                clock=ground.run.clock,
+                address_of=lambda name: processes[name].address,
+            )
+        )
+        arena = Arena(ground, setup, services, client)
+        arena.processes = processes
+        stack.callback(_close_processes, arena)
+        _prepare(ground, arena)
+        arena.start_all()
+        yield arena
+
+
+def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
+    """Do all at the same time; results in order. Raises the first failure, after all have ended."""
+    if len(works) == 1:
+        return [works[0]()]
+    with ThreadPoolExecutor(max_workers=max(len(works), 1)) as pool:
+        return [future.result() for future in [pool.submit(work) for work in works]]
+
+
+def _prepare(ground: Ground, arena: Arena) -> None:
+    names = arena.setup.processes
+    commands = ground.submission.commands
+    if MIGRATE in commands:
+        run_to_end(ground.run, _command(ground, arena, MIGRATE, role=MIGRATE))
+    for name in names:
+        role = name.rpartition("-")[0]
+        if role in commands:
+            arena.processes[name] = Process(
+                ground.run, ground.pulse, _command(ground, arena, name, role=role)
+            )
+
+
+def _command(ground: Ground, arena: Arena, name: str, *, role: str) -> Command:
+    env = dict(os.environ)
+    if ground.kit_python:
+        # The kit's own references run on the interpreter that has their packages: the kit's.
+        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
+    env |= {**arena.setup.settings, "INSTANCE": name, "PYTHONUNBUFFERED": "1"}
+    for kind, service in arena.services.items():
+        link = Link(ground.loop, process=name, service=kind, upstream=service.host.address)
+        link.open()
+        arena.links[name, kind] = link
+        env |= service.environment(link.address)
+    if name in arena.setup.skew:
+        env |= clocks.skewed(arena.setup.skew[name])
+    return Command(name, ground.submission.commands[role], ground.submission.folder, env)
+
+
+def _close_processes(arena: Arena) -> None:
+    for process in arena.processes.values():
+        process.kill()
+    for link in arena.links.values():
+        link.close()

@@ -1,0 +1,134 @@
+"""Turns the way in which a check function ended into a verdict."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from labkit.arena import Arena, Stopped
+from labkit.checks import CheckFailed, Inconclusive
+from labkit.errors import ServiceError, SubmissionError
+from labkit.result import CheckResult, EvidenceRow, Verdict
+
+# Ends of a check or arena that say nothing: the grading is being given up.
+LEAVING = (Stopped,)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A verdict with its words; `own_fault` where the check itself broke."""
+
+    verdict: Verdict
+    duration_s: float = 0.0
+    message: str | None = None
+    expected: str | None = None
+    observed: str | None = None
+    hint: str | None = None
+    evidence: tuple[EvidenceRow, ...] = ()
+    reading: str | None = None
+    own_fault: str | None = None
+
+
+def outcome_of(function: Callable[[Any], None], bench: Any, arena: Arena) -> Outcome | None:
+    """Run a check. None where the grading is being given up."""
+    begin = time.monotonic()
+    try:
+        if arena.setup.exclusive:
+            arena.heal()
+        function(bench)
+    except Stopped:
+        return None
+    except CheckFailed as failure:
+        return _failed(failure, time.monotonic() - begin)
+    except SubmissionError as error:
+        return does_not_start(error, time.monotonic() - begin)
+    except (Inconclusive, ServiceError) as doubt:
+        return Outcome(Verdict.INCONCLUSIVE, time.monotonic() - begin, message=str(doubt))
+    except Exception as error:  # noqa: BLE001 - a broken check must never be charged to the learner
+        return _own_fault(error, time.monotonic() - begin)
+    return Outcome(Verdict.PASSED, time.monotonic() - begin)
+
+
+def does_not_start(error: SubmissionError, duration_s: float = 0.0) -> Outcome:
+    """The submission's process did not start or come back; its last lines are the evidence."""
+    return Outcome(
+        Verdict.FAILED,
+        duration_s,
+        message=error.message,
+        expected="a process that answers GET /healthz with 200 within 15 s of its start",
+        observed=error.message,
+        hint=error.remedy,
+        evidence=tuple(EvidenceRow(at=None, who="output", what=line) for line in error.output),
+        reading="Starting and stopping",
+    )
+
+
+def pytest_report(item: pytest.Item, result: CheckResult, outcome: Outcome) -> pytest.TestReport:
+    """What pytest is told: inconclusive is a skip that says so, never a failure."""
+    words = result.message or f"expected {result.expected}; observed {result.observed}"
+    kinds = {Verdict.PASSED: "passed", Verdict.FAILED: "failed"}
+    path, line, _ = item.reportinfo()
+    longrepr: Any = None
+    if result.verdict is Verdict.FAILED:
+        longrepr = "\n".join(filter(None, (result.title, words, result.hint)))
+    elif result.verdict is not Verdict.PASSED:
+        longrepr = (str(path), line, f"{result.verdict}: {words}")
+    return pytest.TestReport(
+        nodeid=item.nodeid,
+        location=item.location,
+        keywords={item.name: 1},
+        outcome=kinds.get(result.verdict, "skipped"),  # type: ignore[arg-type]
+        longrepr=longrepr,
+        when="call",
+        duration=outcome.duration_s,
+    )
+
+
+def load_module(path: Path, *, name: str) -> ModuleType:
+    """A module from a file outside any package."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def outer_env() -> dict[str, str]:
+    """The environment that the kit was called with."""
+    return dict(os.environ)
+
+
+def _failed(failure: CheckFailed, duration_s: float) -> Outcome:
+    return Outcome(
+        Verdict.FAILED,
+        duration_s,
+        message=f"expected {failure.expected}; observed {failure.observed}",
+        expected=failure.expected,
+        observed=failure.observed,
+        hint=failure.hint,
+        evidence=failure.evidence,
+        reading=failure.reading,
+    )
+
+
+def _own_fault(error: Exception, duration_s: float) -> Outcome:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    fault = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+    return Outcome(
+        Verdict.INCONCLUSIVE,
+        duration_s,
+        message=f"the check itself broke: {fault}",
+        own_fault=fault,
+    )
