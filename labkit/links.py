@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 
 from labkit.loop import Loop
+from labkit.ports import LOOPBACK, free_port
 from labkit.resp import Conversation
 from labkit.services import Address, TcpAddress, UnixAddress
 
@@ -29,8 +30,10 @@ class Link:
         self.service = service
         self._loop = loop
         self._upstream = upstream
-        self._socket = _bound(port=0)
-        self.address = TcpAddress("127.0.0.1", self._socket.getsockname()[1])
+        # Not a port that the system might give to an outgoing connection while the link is refused.
+        self._lease = free_port()
+        self.address = TcpAddress(LOOPBACK, self._lease.port)
+        self._socket = _bound(self._lease.port)
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
         self._flights = 0
@@ -44,14 +47,13 @@ class Link:
 
     def close(self) -> None:
         """Cut everything and give the port back."""
-        self._loop.run(self._shut())
+        self._loop.call(self._shut)
         self._socket.close()
+        self._lease.release()
 
     def refuse(self) -> None:
         """Cut everything and refuse connections, as the system of a stopped server does."""
-        self._loop.run(self._shut())
-        # The port stays bound and silent, so that nobody else can take it before `open`.
-        self._socket = _bound(port=self.address.port)
+        self._loop.call(self._shut)
 
     def cut(self) -> None:
         """End all connections; new ones are let through."""
@@ -79,10 +81,12 @@ class Link:
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, sock=self._socket, backlog=1024)
 
-    async def _shut(self) -> None:
+    def _shut(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
+            # Bound and silent, so that nobody else can take the port before `open`.
+            self._socket = _bound(self.address.port)
         self._abort_all()
 
     def _abort_all(self) -> None:
@@ -174,9 +178,9 @@ async def _connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.Stre
     return await asyncio.open_connection(address.host, address.port, limit=_CHUNK)
 
 
-def _bound(*, port: int) -> socket.socket:
+def _bound(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setblocking(False)
-    listener.bind(("127.0.0.1", port))
+    listener.bind((LOOPBACK, port))
     return listener
