@@ -29,9 +29,8 @@ def redis_url() -> Iterator[str]:
     if given:
         yield given
         return
-    container = RedisContainer(REDIS_IMAGE)
     try:
-        container.start()
+        container = RedisContainer(REDIS_IMAGE).start()
     except DockerException as error:
         pytest.skip(f"needs Redis: set REDIS_URL, or start Docker ({type(error).__name__}: {error})")
     try:

@@ -1,0 +1,173 @@
+"""The rate limiter's scaffold as a learner gets it: valid, tested, and shaped like the API.
+
+That it fails its grading with helpful messages is what `lab prove` shows.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from labkit.catalogue import find_lab
+from labkit.run import Run
+from labkit.scaffold import new_project
+from labkit.services import UnixAddress
+from labkit.services.embedded import Embedded
+from labkit.services.images import PINNED
+from labkit.submission import read_submission
+
+LAB = find_lab("rate-limiter")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("scaffold") / "limiter"
+    return new_project(LAB.slug, LAB.template, target, {}, interactive=False).folder
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    with Run.open() as run, Embedded(run).open("redis") as service:
+        address = service.host.address
+        yield f"unix://{address.path}" if isinstance(address, UnixAddress) else f"redis://{address}/0"
+
+
+def text_files(project: Path) -> list[Path]:
+    """What was rendered; not what the scaffold's own tests leave behind."""
+    made = {"__pycache__", ".pytest_cache"}
+    paths = sorted(path for path in project.rglob("*") if path.is_file())
+    return [path for path in paths if not made & set(path.parts)]
+
+
+def test_it_is_a_submission_whatever_is_chosen(tmp_path: Path) -> None:
+    algorithm, policy = LAB.options
+    for number, (chosen, on_outage) in enumerate(product(algorithm.values, policy.values)):
+        values = {"algorithm": chosen, "on_redis_outage": on_outage}
+        folder = new_project(LAB.slug, LAB.template, tmp_path / str(number), values, interactive=False).folder
+
+        assert read_submission(folder).options == values
+
+
+def test_nothing_of_the_template_is_left_unrendered(project: Path) -> None:
+    for path in text_files(project):
+        assert "cookiecutter" not in path.read_text(encoding="utf-8"), path
+
+
+def test_python_files_compile_and_say_what_they_are(project: Path) -> None:
+    modules = [path for path in text_files(project) if path.suffix == ".py" and path.stat().st_size]
+
+    assert modules
+    for path in modules:
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_toml_files_are_valid(project: Path) -> None:
+    for name in ("lab.toml", "pyproject.toml"):
+        assert tomllib.loads((project / name).read_text(encoding="utf-8"))
+
+
+def test_compose_runs_three_replicas_on_one_redis(project: Path) -> None:
+    services = yaml.safe_load((project / "compose.yaml").read_text(encoding="utf-8"))["services"]
+
+    replicas = {name: service for name, service in services.items() if "environment" in service}
+    assert {service["environment"]["INSTANCE"] for service in replicas.values()} == set(replicas)
+    assert len({service["environment"]["REDIS_URL"] for service in replicas.values()}) == 1
+    assert len({service["ports"][0] for service in replicas.values()}) == len(replicas) == 3
+    assert set(LAB.settings) <= set(services["web-1"]["environment"])
+
+
+def test_the_workflow_grades_and_keeps_the_reports(project: Path) -> None:
+    workflow = yaml.safe_load((project / ".github/workflows/grade.yml").read_text(encoding="utf-8"))
+
+    steps = workflow["jobs"]["grade"]["steps"]
+    [grading] = [step["run"] for step in steps if step.get("run", "").startswith("grade ")]
+    [upload] = [step for step in steps if "upload-artifact" in step.get("uses", "")]
+    written = re.findall(r"--(?:json|junit) (\S+)", grading)
+    assert grading.split()[1] == LAB.slug
+    assert upload["with"]["path"].split() == written
+
+
+def test_every_file_names_the_redis_that_the_kit_grades_on(project: Path) -> None:
+    named = {
+        match
+        for path in text_files(project)
+        for match in re.findall(r"redis:\d+\.\d[\w.-]*", path.read_text(encoding="utf-8"))
+    }
+
+    assert named == {PINNED["redis"]}
+
+
+def test_the_image_runs_unprivileged_on_a_pinned_base(project: Path) -> None:
+    lines = (project / "Dockerfile").read_text(encoding="utf-8").splitlines()
+
+    bases = {line.split()[1] for line in lines if line.startswith("FROM ")}
+    assert all(re.fullmatch(r"python:3\.\d+-slim-\w+", base) for base in bases)
+    [user] = [line.split()[1] for line in lines if line.startswith("USER ")]
+    assert "0" not in user.split(":")
+
+
+def test_requirements_are_exact(project: Path) -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines = (project / name).read_text(encoding="utf-8").splitlines()
+        wanted = [line for line in lines if line and not line.startswith(("#", "-r "))]
+        assert wanted
+        assert all(re.fullmatch(r"[a-z-]+==[\d.]+", line) for line in wanted), name
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_lists_every_target(project: Path) -> None:
+    listed = subprocess.run(["make", "help"], cwd=project, capture_output=True, text=True, check=True)
+
+    makefile = (project / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert phony is not None
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == phony[1].split()
+
+
+def test_its_own_tests_run_without_redis(project: Path, tmp_path: Path) -> None:
+    """What needs no Redis passes; the rest is skipped with a reason that says what to do."""
+    cases = own_tests(project, tmp_path, DOCKER_HOST=f"unix://{tmp_path}/no-engine.sock")
+
+    skipped = [reason for reason in cases.values() if reason is not None]
+    assert 0 < len(skipped) < len(cases)
+    assert all("needs Redis: set REDIS_URL, or start Docker" in reason for reason in skipped)
+
+
+def test_its_own_tests_pass_on_redis(project: Path, tmp_path: Path, redis_url: str) -> None:
+    """With Redis all pass but the two that wait for the limiter, and those say so."""
+    cases = own_tests(project, tmp_path, REDIS_URL=redis_url)
+
+    waiting = {name: reason for name, reason in cases.items() if reason is not None}
+    assert set(waiting) == {"test_replicas_share_one_budget", "test_what_is_kept_in_redis_expires"}
+    assert all("nothing is limited yet" in reason for reason in waiting.values())
+
+
+def own_tests(project: Path, tmp_path: Path, **environment: str) -> dict[str, str | None]:
+    """Run the scaffold's tests: name -> why it was skipped or expected to fail, if it was."""
+    inherited = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+    report = tmp_path / "report.xml"
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"],
+        cwd=project,
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    found = {}
+    for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - written by the line above
+        skipped = case.find("skipped")
+        found[case.get("name", "")] = None if skipped is None else skipped.get("message", "")
+    return found
