@@ -92,8 +92,7 @@ class Lab:
 @cache
 def labs() -> Mapping[str, Lab]:
     """All labs by slug."""
-    root = _content()
-    found = (_read(path, root) for path in sorted((root / "labs").glob("*/lab.toml")))
+    found = (read_lab(path.parent) for path in sorted((_content() / "labs").glob("*/lab.toml")))
     return {lab.slug: lab for lab in found}
 
 
@@ -111,9 +110,10 @@ def _content() -> Path:
     return installed if installed.is_dir() else package.parent
 
 
-def _read(path: Path, root: Path) -> Lab:
-    facts = tomllib.loads(path.read_text(encoding="utf-8"))
-    name = path.parent.name
+def read_lab(folder: Path) -> Lab:
+    """The lab in `<root>/labs/<name>`; its template and grader lie in the same root."""
+    facts = tomllib.loads((folder / "lab.toml").read_text(encoding="utf-8"))
+    root, name = folder.parent.parent, folder.name
     return Lab(
         slug=facts["slug"],
         name=name,
@@ -127,7 +127,7 @@ def _read(path: Path, root: Path) -> Lab:
         roles={role: entry["required"] for role, entry in facts["roles"].items()},
         settings=facts["settings"],
         options=tuple(Option(key, tuple(entry["values"])) for key, entry in facts["options"].items()),
-        folder=path.parent,
+        folder=folder,
         template=root / "templates" / name,
         grader=root / "graders" / name,
     )

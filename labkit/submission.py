@@ -65,7 +65,7 @@ def read_submission(folder: Path, *, lab: Lab | None = None) -> Submission:
     Raises ManifestError with everything that is wrong, UsageError where there is no folder.
     """
     manifest = _parse(folder / MANIFEST)
-    actual = _lab_of(manifest, folder / MANIFEST)
+    actual = lab if lab and lab.slug == manifest.lab else _lab_of(manifest, folder / MANIFEST)
     if lab is not None and lab.slug != actual.slug:
         raise UsageError(
             f"{folder} is a submission to {actual.slug}, not to {lab.slug}",
