@@ -1,13 +1,32 @@
 """labkit: backend labs, graded as black boxes on real services.
 
-The names here are what graders import.
+The names here are what graders import. They are loaded when first used: `lab list` and
+`grade --help` need none of what stands behind them.
 """
 
-from labkit.arena import Arena, Setup
-from labkit.checks import CheckFailed, Inconclusive, check, expect
-from labkit.client import Exchange, Request
-from labkit.evidence import rows_of, shortened
-from labkit.result import EvidenceRow
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labkit.arena import Arena, Setup
+    from labkit.checks import CheckFailed, Inconclusive, check, expect
+    from labkit.client import Exchange, Request
+    from labkit.evidence import rows_of, shortened
+    from labkit.result import EvidenceRow
+
+_HOMES = {
+    "Arena": "arena",
+    "CheckFailed": "checks",
+    "EvidenceRow": "result",
+    "Exchange": "client",
+    "Inconclusive": "checks",
+    "Request": "client",
+    "Setup": "arena",
+    "check": "checks",
+    "expect": "checks",
+    "rows_of": "evidence",
+    "shortened": "evidence",
+}
 
 __all__ = [
     "Arena",
@@ -22,3 +41,9 @@ __all__ = [
     "rows_of",
     "shortened",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"labkit.{_HOMES[name]}"), name)

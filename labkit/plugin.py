@@ -234,7 +234,7 @@ class _Grading:
         if outcome.verdict is Verdict.FAILED:
             self._last_stage = min(self._last_stage, self._stages.index(item.planned.stage))
         pending = [item for item in self._plugin.items if item not in self.done]
-        if any(self._stages.index(item.planned.stage) <= self._last_stage for item in pending):
+        if not pending or any(self._stages.index(item.planned.stage) <= self._last_stage for item in pending):
             return
         yield from self._skip(pending, f"the stage {self._stages[self._last_stage]} comes first")
 
