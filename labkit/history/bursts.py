@@ -34,6 +34,9 @@ from labkit.history.limiting import (
 # keeps a turn out of several clients' bursts; this much of it is taken for none.
 CHANCE = 1e-6
 
+# The algorithms that give back a whole budget at one moment, when their window turns.
+TURNING = (Algorithm.FIXED_WINDOW, Algorithm.SLIDING_COUNTER)
+
 Burst = Sequence[Decision]
 Suffices = Callable[[Sequence[list[Decision]]], bool]
 
@@ -46,7 +49,7 @@ def burst_excess(bursts: Sequence[Burst], *, limit: int, window: float, algorith
     no one turn explains two of them: four or five bursts of some W/50 each, together shorter than W.
     """
     single = _alone(bursts, limit=limit, window=window, algorithm=algorithm)
-    if single is not None or Algorithm(algorithm) in (Algorithm.SLIDING_LOG, Algorithm.TOKEN_BUCKET):
+    if single is not None or Algorithm(algorithm) not in TURNING:
         return single
 
     def suffices(excesses: Sequence[list[Decision]]) -> bool:
@@ -62,12 +65,11 @@ def repeated_excess(
 ) -> Violation | None:
     """More than `limit` admitted of each of two bursts of one client, with over 2W of silence between.
 
-    `bursts` are all that the client ever sent. Convicts a fixed window and a
-    sliding counter, too, without any part of chance, if the bursts do not lie a multiple of W apart: 2.5 W
-    is best.
+    `bursts` are all that the client ever sent. Convicts a fixed window or a sliding counter with no part left
+    to chance, if the bursts do not lie a multiple of W apart: 2.5 W is best. A log or a bucket falls to one.
     """
     single = _alone(bursts, limit=limit, window=window, algorithm=algorithm)
-    if single is not None or not _silent_between(bursts, window):
+    if single is not None or Algorithm(algorithm) not in TURNING or not _silent_between(bursts, window):
         return single
     return _again(
         bursts, limit=limit, window=window, suffices=lambda excesses: _no_common_turn(excesses, window)

@@ -49,6 +49,9 @@ RIGHT = {
     "gcra": Kind(Algorithm.TOKEN_BUCKET, lambda n, w, _: Gcra(n, w)),
 }
 
+WHOLE_MILLISECONDS = Kind(Algorithm.TOKEN_BUCKET, lambda n, w, _: Gcra(n, w, tick=0.001))
+"""Its emission interval is a whole number of milliseconds: right only where L divides W."""
+
 
 @dataclass(frozen=True)
 class Clock:

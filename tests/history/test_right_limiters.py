@@ -18,9 +18,9 @@ from labkit.history import (
     unexplained_rejection,
     unjustified_rejection,
 )
-from tests.history.limiters import FixedWindow, Gcra
-from tests.history.recording import RIGHT, Network, Recorder
-from tests.history.worlds import THOROUGH, World, bursts, examples, generator, traffic, worlds
+from tests.history.limiters import FixedWindow
+from tests.history.recording import RIGHT, WHOLE_MILLISECONDS, Network, Recorder
+from tests.history.worlds import THOROUGH, bursts, examples, generator, traffic, worlds
 
 
 @examples(400, 40_000)
@@ -128,11 +128,7 @@ def test_phases_of_their_own() -> None:
 @given(st.data())
 def test_whole_millisecond_gcra(data: st.DataObject) -> None:
     """An emission interval in whole milliseconds is right where L divides W."""
-    world = data.draw(worlds(limits=st.sampled_from([1, 2, 5, 10])))
-    if world.window == 1.7:
-        return
-    world = World(RIGHT["gcra"], world.limit, world.window, world.recorder, world.start)
-    world.recorder.limiter = Gcra(world.limit, world.window, tick=0.001)
+    world = data.draw(worlds(kinds=[WHOLE_MILLISECONDS], limits=[1, 2, 5, 10]))
     history = world.recorder.record(data.draw(traffic(world)))
 
     asked = {"limit": world.limit, "window": world.window}
