@@ -121,9 +121,9 @@ def _build(run: Run, programs: Path, target: Path) -> None:
     password.write_text(admin, encoding="ascii")
     give_to_server(password)
     data = folder / "data"
-    _call(folder, [str(programs / "initdb"), *_initdb_options(data, password)])
+    _call(run, folder, [str(programs / "initdb"), *_initdb_options(data, password)])
     single = [str(programs / "postgres"), "--single", "-F", "-j", "-D", str(data), "template1"]
-    _call(folder, single, text=FURNISH.format(password=guest).replace(";\n", ";\n\n"))
+    _call(run, folder, single, text=FURNISH.format(password=guest).replace(";\n", ";\n\n"))
     target.mkdir(mode=0o700)
     (target / "passwords").touch(mode=0o600)
     (target / "passwords").write_text(f"{admin} {guest}\n", encoding="ascii")
@@ -146,12 +146,14 @@ def _initdb_options(data: Path, password: Path) -> list[str]:
     ]
 
 
-def _call(folder: Path, argv: list[str], *, text: str = "") -> None:
+def _call(run: Run, folder: Path, argv: list[str], *, text: str = "") -> None:
+    """Run a program to its end; by its mark, session and folder the reaper finds it if we are killed."""
     uid = server_uid()
     done = subprocess.run(
         argv,
         cwd=folder,
-        env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+        env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", reaper.TAG: run.id},
+        start_new_session=True,
         input=text,
         text=True,
         capture_output=True,
@@ -163,4 +165,7 @@ def _call(folder: Path, argv: list[str], *, text: str = "") -> None:
     )
     if done.returncode != 0 or "ERROR:" in done.stderr:
         lines = "\n  ".join(done.stderr.splitlines()[-5:])
-        raise ServiceError(f"{Path(argv[0]).name} could not prepare Postgres' data:\n  {lines}")
+        raise ServiceError(
+            f"{Path(argv[0]).name} could not prepare Postgres' data:\n  {lines}",
+            remedy="grade with containers, or as a user that this machine has a name for",
+        )
