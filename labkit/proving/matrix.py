@@ -1,0 +1,149 @@
+"""What a proof prints: each case as it ends, then the kill matrix, the rates and the faults."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from labkit.catalogue import Lab
+from labkit.execution import PlannedCheck
+from labkit.proving.cases import Case
+from labkit.proving.judgement import Attempt, Fault, claiming
+from labkit.report.console import Console
+from labkit.report.untrusted import lines, one_line
+from labkit.result import Verdict
+
+_MOST_OTHERS = 3
+
+
+class Proof:
+    """Everything known about one lab so far, and its printing."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        checks: Sequence[PlannedCheck],
+        cases: Sequence[Case],
+        *,
+        repeat: int,
+        console: Console,
+    ) -> None:
+        self.faults: list[Fault] = []
+        self._lab = lab
+        self._checks = checks
+        self._cases = cases
+        self._repeat = repeat
+        self._console = console
+        self._attempts: list[Attempt] = []
+        self._ended = 0
+
+    def begin(self, faults: Sequence[Fault], *, jobs: int) -> None:
+        """Say what is going to be done; `faults` were seen before anything was run."""
+        self.faults += faults
+        kinds = Counter(case.kind for case in self._cases)
+        parts = [f"{count} {kind}{'s' * (count > 1)}" for kind, count in kinds.items()]
+        if self._repeat > 1:
+            parts.append(f"{self._repeat} times each")
+        points = sum(check.points for check in self._checks)
+        facts = f"{len(self._checks)} checks, {points} points; {', '.join(parts)}"
+        self._console.print(Text.assemble((self._lab.slug, "strong"), f"  {facts}"))
+        self._console.print(Text(f"{jobs} side by side, on embedded services\n", "faint"))
+
+    def add(self, attempts: Sequence[Attempt]) -> None:
+        """One case has ended; the last attempt counts, those before it were inconclusive."""
+        last = attempts[-1]
+        self._attempts += attempts
+        self._ended += 1
+        self.faults += last.faults
+        symbol = self._symbol(not last.faults)
+        total = len(self._cases) * self._repeat
+        text = Text.assemble(f"{self._ended:>{len(str(total))}} of {total}  ", symbol, f" {last.case.title}")
+        text.append(f"  {_summary(last)}", "faint")
+        if len(attempts) > 1:
+            text.append(f", asked {len(attempts)} times", "inconclusive")
+        self._console.print(text)
+
+    def end(self) -> None:
+        """Print what came of it all."""
+        self._console.print()
+        if any(case.kind == "mutant" for case in self._cases):
+            self._console.print(self._matrix())
+            self._console.print()
+        if self._repeat > 1:
+            self._console.print(self._rates())
+            self._console.print()
+        for fault in self.faults:
+            about = (one_line(fault.about), "strong")
+            self._console.print(Text.assemble(self._symbol(False), " ", about, f"  {lines(fault.text)}"))
+        verdict = ("proven", "passed")
+        if self.faults:
+            verdict = (f"not proven, faults: {len(self.faults)}", "failed")
+        self._console.print(Text.assemble((self._lab.slug, "strong"), "  ", verdict))
+
+    def _matrix(self) -> Table:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_row(*(Text(head, "label") for head in ("mutant", "claimed by", "falls to as well")))
+        for case in self._cases:
+            if case.kind == "mutant":
+                table.add_row(Text(case.name), self._claims(case), Text(self._others(case), "faint"))
+        return table
+
+    def _claims(self, case: Case) -> Text:
+        """The checks that claim a mutant, each with the rate at which it killed."""
+        text = Text()
+        for check in claiming(case.name, self._checks):
+            killed, counted = self._kills(case)[check.id], self._counted(case)
+            rate = f" {killed}/{counted}" if self._repeat > 1 else ""
+            text.append("\n" if text else "")
+            text.append_text(Text.assemble(self._symbol(killed == counted > 0), f" {check.id}{rate}"))
+        return text
+
+    def _others(self, case: Case) -> str:
+        claims = {check.id for check in claiming(case.name, self._checks)}
+        others = [id for id, _ in self._kills(case).most_common() if id not in claims]
+        more = len(others) - _MOST_OTHERS
+        return ", ".join(others[:_MOST_OTHERS]) + (f" and {more} more" if more > 0 else "")
+
+    def _kills(self, case: Case) -> Counter[str]:
+        """Check id -> in how many gradings of this case it failed."""
+        return Counter(
+            check.id
+            for attempt in self._attempts
+            if attempt.case == case and attempt.result and not attempt.in_doubt
+            for check in attempt.result.checks
+            if check.verdict is Verdict.FAILED
+        )
+
+    def _counted(self, case: Case) -> int:
+        return sum(attempt.case == case and not attempt.in_doubt for attempt in self._attempts)
+
+    def _rates(self) -> Table:
+        """How often each case came to each verdict, those that were asked again included."""
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_row(Text("case", "label"), Text("verdicts", "label"))
+        for case in self._cases:
+            verdicts = Counter(_verdict(attempt) for attempt in self._attempts if attempt.case == case)
+            total = verdicts.total()
+            rates = [f"{name} {count}/{total}" for name, count in verdicts.most_common()]
+            table.add_row(case.title, ", ".join(rates))
+        return table
+
+    def _symbol(self, good: bool) -> tuple[str, str]:
+        symbols = self._console.symbols
+        return (symbols.passed, "passed") if good else (symbols.failed, "failed")
+
+
+def _summary(attempt: Attempt) -> str:
+    result = attempt.result
+    if result is None:
+        return "no result"
+    verdicts = Counter(check.verdict for check in result.checks)
+    parts = [f"{count} {verdict}" for verdict, count in sorted(verdicts.items())]
+    return f"{', '.join(parts)}  {result.duration_s:.1f} s"
+
+
+def _verdict(attempt: Attempt) -> str:
+    return attempt.result.verdict.value if attempt.result else "none"
