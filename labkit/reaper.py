@@ -33,6 +33,7 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108  # where Linux keeps POSIX shared memor
 FAKETIME = ("faketime_shm_", "sem.faketime_sem_")
 QUIT_PATIENCE_S = 0.3
 CONTAINER_PATIENCE_S = 2.0
+ENGINE_PATIENCE_S = 60.0
 
 
 class Group(NamedTuple):
@@ -198,27 +199,38 @@ def _free_shared_memory(path: str) -> None:
 
 
 def remove_containers(run: str, engine: str) -> None:
-    """Remove the run's containers, networks and volumes; look again for those still being made."""
+    """Remove the run's containers, networks and volumes; look again for those still being made.
+
+    An engine that is too busy to answer in time is asked again.
+    """
     import docker
+    import requests
 
     client = docker.DockerClient(base_url=engine, timeout=5) if engine else docker.from_env(timeout=5)
-    deadline = time.monotonic() + CONTAINER_PATIENCE_S
+    began = time.monotonic()
     while True:
-        _remove_labelled(client, {"label": f"{LABEL}={run}"})
-        if time.monotonic() >= deadline:
+        clean = False
+        with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+            clean = not _remove_labelled(client, {"label": f"{LABEL}={run}"})
+        waited = time.monotonic() - began
+        if (clean and waited >= CONTAINER_PATIENCE_S) or waited >= ENGINE_PATIENCE_S:
             return
         time.sleep(0.25)
 
 
-def _remove_labelled(client: Any, filters: dict[str, str]) -> None:
+def _remove_labelled(client: Any, filters: dict[str, str]) -> bool:
+    """Remove what carries the label; whether there was any."""
     import docker
 
-    for container in client.containers.list(all=True, filters=filters, ignore_removed=True):
+    containers = client.containers.list(all=True, filters=filters, ignore_removed=True)
+    for container in containers:
         with contextlib.suppress(docker.errors.APIError):
             container.remove(force=True, v=True)
-    for thing in (*client.networks.list(filters=filters), *client.volumes.list(filters=filters)):
+    things = (*client.networks.list(filters=filters), *client.volumes.list(filters=filters))
+    for thing in things:
         with contextlib.suppress(docker.errors.APIError):
             thing.remove()
+    return bool(containers or things)
 
 
 def _records(pipe: int) -> Iterator[str]:
