@@ -22,7 +22,11 @@ def exit_code(command: click.Command, arguments: Sequence[str]) -> int:
     try:
         code = command.main(list(arguments), prog_name=command.name, standalone_mode=False)
     except click.Abort:
-        _say("interrupted", remedy="everything that was started has been stopped; nothing was graded")
+        _say(
+            "interrupted",
+            name=command.name,
+            remedy="everything that was started has been stopped; there is no verdict",
+        )
         return WRONG_USE
     except click.ClickException as error:
         return _end_wrong_use(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,12 +20,11 @@ from labkit.result import CheckResult, Result, Verdict
 
 # Where texts begin, behind their labels.
 _TEXT_COLUMN = 14
-# Columns of a check's line that are not its id: symbol, note, time, points, gaps.
-_BESIDE_ID = 25
+_STAGE_WIDTH = 9
 # Characters of one text; the JSON file has them all.
 _LONGEST = 800
-# From here on a line has room for a check's id and the sentence that it promises.
-_ROOMY = 100
+# Wider than this, points would stand far from what they are for.
+_LIST_WIDTH = 80
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def show_result(result: Result, lab: Lab, console: Console, manner: Manner) -> N
     """Print the whole report."""
     if result.checks:
         console.print()
-        console.print(_list(result, lab, console, manner))
+        console.print(_list(result, lab, console, manner), width=min(console.width, _LIST_WIDTH))
     for check in result.checks:
         if manner.verbose or check.verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE):
             console.print()
@@ -68,22 +68,23 @@ def _print_command(console: Console, label: str, command: str) -> None:
 def _list(result: Result, lab: Lab, console: Console, manner: Manner) -> RenderableType:
     titles = {stage.name: stage.title for stage in lab.stages}
     every_line = manner.verbose or console.is_terminal
-    id_width = min(max(len(check.id) for check in result.checks), console.width - _BESIDE_ID)
     blocks: list[RenderableType] = []
     for stage, members in groupby(result.checks, key=lambda check: check.stage):
         checks = tuple(members)
-        verdicts, reasons = {check.verdict for check in checks}, {check.message for check in checks}
-        skipped = verdicts == {Verdict.SKIPPED} and len(reasons) == 1
-        note = f"skipped: {one_line(checks[0].message or '')}" if skipped else titles.get(stage, "")
+        judged = [check for check in checks if check.verdict is not Verdict.SKIPPED]
+        reasons = Counter(f"skipped: {one_line(c.message or '')}" for c in checks if c not in judged)
+        note = titles.get(stage, "") if judged else next(iter(reasons))
         blocks.append(_stage_line(stage, note, checks, console))
-        if not skipped and (every_line or verdicts != {Verdict.PASSED}):
-            blocks.append(_stage_checks(checks, console, id_width=id_width))
+        if judged and (every_line or any(check.verdict is not Verdict.PASSED for check in judged)):
+            blocks.append(_stage_checks(judged, console))
+        for reason, count in reasons.items() if judged else ():
+            blocks.append(Text(f"  {console.symbols.skipped} {count} {reason}", "skipped"))
     return Group(*blocks)
 
 
 def _stage_line(stage: str, note: str, checks: Sequence[CheckResult], console: Console) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
-    table.add_column(no_wrap=True, min_width=_TEXT_COLUMN - 4)
+    table.add_column(no_wrap=True, min_width=_STAGE_WIDTH)
     table.add_column(ratio=1, no_wrap=True, overflow=console.overflow)
     table.add_column(no_wrap=True, justify="right")
     points = _points(sum(c.points for c in checks), sum(c.max_points for c in checks))
@@ -91,31 +92,21 @@ def _stage_line(stage: str, note: str, checks: Sequence[CheckResult], console: C
     return table
 
 
-def _stage_checks(checks: Sequence[CheckResult], console: Console, *, id_width: int) -> Table:
+def _stage_checks(checks: Sequence[CheckResult], console: Console) -> Table:
     table = Table.grid(padding=(0, 1, 0, 0), expand=True)
     table.add_column(width=3, justify="right")
-    table.add_column(width=id_width, no_wrap=True, overflow=console.overflow)
     table.add_column(ratio=1, no_wrap=True, overflow=console.overflow)
     table.add_column(width=7, no_wrap=True, justify="right")
     table.add_column(width=9, no_wrap=True, justify="right")
     for check in checks:
-        table.add_row(*_check_cells(check, roomy=console.width >= _ROOMY, symbols=console.symbols))
+        style = check.verdict.value
+        table.add_row(
+            Text(console.symbols.of(check.verdict), style),
+            Text(check.id, "" if check.verdict is Verdict.PASSED else style),
+            Text(f"{check.duration_s:.1f} s", "faint"),
+            Text(_points(check.points, check.max_points), "faint" if check.points else style),
+        )
     return table
-
-
-def _check_cells(check: CheckResult, *, roomy: bool, symbols: Symbols) -> tuple[Text, ...]:
-    style = check.verdict.value
-    skipped = check.verdict is Verdict.SKIPPED
-    note = check.title if roomy else ""
-    if skipped:
-        note = f"skipped: {check.message}" if check.message else "skipped"
-    return (
-        Text(symbols.of(check.verdict), style),
-        Text(check.id, "" if check.verdict is Verdict.PASSED else style),
-        Text(one_line(note), "faint"),
-        Text("" if skipped else f"{check.duration_s:.1f} s", "faint"),
-        Text(_points(check.points, check.max_points), "faint" if check.points else style),
-    )
 
 
 def _points(earned: int, possible: int) -> str:
@@ -192,7 +183,7 @@ def next_step(result: Result, manner: Manner) -> str:
     first = {check.verdict: check for check in reversed(result.checks)}
     whole = _command(f"grade {result.lab}", manner)
     if result.verdict is Verdict.ERROR:
-        return "this is labkit's fault, not yours: please report it, with what `lab doctor` prints"
+        return "labkit is at fault, not you: report this, with what `lab doctor` prints"
     if Verdict.FAILED in first:
         return _command(first[Verdict.FAILED].replay, manner)
     if Verdict.INCONCLUSIVE in first:
@@ -201,7 +192,7 @@ def next_step(result: Result, manner: Manner) -> str:
         return f"all checks: {whole}"
     if not manner.own:
         return f"build your own: lab new {result.lab}"
-    return "say in docs/DESIGN.md why you built it this way: it is what you will be asked about"
+    return "say in docs/DESIGN.md why it is built this way"
 
 
 def _command(replay: str, manner: Manner) -> str:
