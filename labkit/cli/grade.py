@@ -25,7 +25,7 @@ _MANIFEST = "lab.toml"
 
 @dataclass(frozen=True)
 class Target:
-    """What is graded: a folder, and the arguments that name it once more."""
+    """What is graded: a folder, the user's own or one of the kit's, and the arguments that name it."""
 
     lab: Lab
     folder: Path
@@ -126,11 +126,10 @@ def _run(order: Order, target: Target, outputs: Outputs, *, verbose: bool) -> in
 
     with watching(open_console(sys.stderr), seed=order.seed) as watcher:
         result = execute(order, watcher)
-    _write(result, outputs)
-    partial = bool(order.only or order.stage)
-    if target.own and not partial:
+    if target.own and not (order.only or order.stage):
         keep(result, target.folder)
     _show(result, order, target, verbose=verbose, to_stderr=outputs.take_stdout)
+    _write(result, outputs)
     return result.exit_code
 
 
@@ -192,7 +191,7 @@ def _target(lab: str | None, path: str | None, reference: str | None) -> Target:
     return Target(
         lab=submission.lab,
         folder=submission.folder,
-        own=True,
+        own=not submission.folder.is_relative_to(submission.lab.folder),
         arguments=() if path is None and folder == Path() else (str(folder),),
     )
 

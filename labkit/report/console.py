@@ -26,8 +26,7 @@ _THEME = Theme(
         "faint": "dim",
         "command": "cyan",
         "strong": "bold",
-    },
-    inherit=False,
+    }
 )
 
 
