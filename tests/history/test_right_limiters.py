@@ -69,6 +69,15 @@ def test_bursts_of_one_client(data: st.DataObject) -> None:
     )
 
 
+def test_refill_within_repeated_bursts() -> None:
+    """A bucket that refills while a burst lasts is no window that is too wide."""
+    recorder = Recorder(RIGHT["bucket"].build(3, 0.5, 0), generator(1))
+    histories = [recorder.record([at + 0.017 * step for step in range(11)]) for at in (5.0, 6.3)]
+
+    assert all(sum(each.outcome is Outcome.ADMITTED for each in history) > 3 for history in histories)
+    assert repeated_excess(histories, limit=3, window=0.5, algorithm="token-bucket") is None
+
+
 @examples(300, 30_000)
 @given(st.data())
 def test_silence(data: st.DataObject) -> None:
