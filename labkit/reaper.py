@@ -206,11 +206,12 @@ def remove_containers(run: str, engine: str) -> None:
     import docker
     import requests
 
-    client = docker.DockerClient(base_url=engine, timeout=5) if engine else docker.from_env(timeout=5)
     began = time.monotonic()
     while True:
         clean = False
         with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+            # made anew each time: a client asks the engine for its version as soon as it is made
+            client = docker.DockerClient(base_url=engine, timeout=5) if engine else docker.from_env(timeout=5)
             clean = not _remove_labelled(client, {"label": f"{LABEL}={run}"})
         waited = time.monotonic() - began
         if (clean and waited >= CONTAINER_PATIENCE_S) or waited >= ENGINE_PATIENCE_S:
