@@ -35,6 +35,6 @@ def _clean(text: str, *, keep: str) -> str:
 
 
 def _shown(char: str) -> str:
-    if char in "\t\n\r\v\f":
+    if char.isspace():
         return " "
     return "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in _UNSHOWABLE else char
