@@ -24,7 +24,7 @@ def _claims(lab: Lab, checks: Sequence[PlannedCheck]) -> Iterator[Fault]:
         for name in check.kills:
             if name not in mutants:
                 yield Fault(check.id, f"claims {name}, and there is no mutants/{name}.patch")
-        if not any(name in mutants for name in check.kills):
+        if not check.kills:
             yield Fault(check.id, "claims no mutant: nothing shows that it can fail")
     claimed = {name for check in checks for name in check.kills}
     for name in mutants:

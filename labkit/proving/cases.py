@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.catalogue import Lab
-from labkit.errors import LabkitError, ManifestError, Problem, UnknownName
+from labkit.errors import LabkitError, ManifestError, Problem, UnknownName, UsageError
 from labkit.proving.judgement import Fault
 from labkit.scaffold import new_project
 
@@ -47,7 +47,7 @@ class Case:
         return self.kind if self.kind == self.name else f"{self.kind} {self.name}"
 
     def make(self, folder: Path) -> None:
-        """Write the submission into `folder`, which must not exist. Raises LabkitError."""
+        """Write the submission into `folder`, which must not exist. Raises UsageError if it is unsound."""
         if self.kind == "template":
             new_project(self.lab.slug, self.source, folder, {}, interactive=False)
             return
@@ -105,4 +105,4 @@ def _apply(patch: Path, folder: Path) -> None:
     except FileNotFoundError:
         raise LabkitError("mutants are made by git, which is not on PATH", remedy="install git") from None
     if done.returncode != 0:
-        raise LabkitError(f"{patch.name} does not apply: {done.stderr.strip()}")
+        raise UsageError(f"{patch.name} does not apply: {done.stderr.strip()}")

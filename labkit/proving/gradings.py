@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from labkit.errors import LabkitError
+from labkit.errors import UsageError
 from labkit.execution import PlannedCheck, new_seed
 from labkit.proving.cases import Case
 from labkit.proving.judgement import Attempt, faults_in
@@ -75,8 +75,8 @@ class Gradings:
         place = self._run.new_folder(f"{case.kind}-{case.name}")
         try:
             case.make(place / "submission")
-        except LabkitError as error:
-            return Attempt(case, None, broken=error.message)
+        except UsageError as error:
+            return Attempt(case, None, unsound=error.message)
         mark = f"{self._run.id}/{place.name}"
         child = self._start(case, place, mark)
         ending = self._end(child)

@@ -39,13 +39,15 @@ class Attempt:
     """One grading of a case.
 
     result     None where grading came to none
-    broken     why it came to none
+    unsound    why there was nothing to grade: a patch that does not apply
+    broken     why the grading itself came to none
     left       processes that were still there afterwards
     faults     what is wrong with all this
     """
 
     case: Case
     result: Result | None
+    unsound: str | None = None
     broken: str | None = None
     left: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
@@ -61,6 +63,9 @@ def faults_in(attempt: Attempt, checks: Sequence[PlannedCheck]) -> Iterator[Faul
     case, result = attempt.case, attempt.result
     if attempt.left:
         yield Fault(case.title, f"left running: {', '.join(attempt.left)}")
+    if attempt.unsound:
+        yield Fault(case.title, attempt.unsound)
+        return
     if result is None:
         yield Fault(case.title, attempt.broken or "came to no result", Kind.OWN)
         return

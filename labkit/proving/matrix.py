@@ -77,7 +77,8 @@ class Proof:
             self._console.print()
         for fault in self.faults:
             about = (one_line(fault.about), "strong")
-            self._console.print(Text.assemble(self._symbol(False), " ", about, f"  {lines(fault.text)}"))
+            text = Text.assemble(self._symbol(False), " ", about, f"  {lines(fault.text)}")
+            self._console.print(text, soft_wrap=True)
         verdict = ("proven", "passed")
         if self.faults:
             verdict = (f"not proven, faults: {len(self.faults)}", "failed")
