@@ -100,8 +100,12 @@ def test_a_mutant_that_falls_to_a_stage_before_its_own(greeter):
     code, page = proof(greeter, mutant="greets-nobody")
 
     assert code == 1
-    assert "falls to says-the-word failed" in page
+    assert "falls to word/says-the-word failed" in page
     assert "a stage before the mistake's" in page
+
+    edit(patch, "reference: polite", "reference: polite\ndisturbs: word")
+
+    assert proof(greeter, mutant="greets-nobody")[0] == 0
 
 
 def test_a_reference_that_fails_and_a_template_that_passes(greeter):

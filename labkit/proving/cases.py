@@ -14,7 +14,8 @@ from labkit.errors import LabkitError, ManifestError, Problem, UnknownName, Usag
 from labkit.proving.judgement import Fault
 from labkit.scaffold import new_project
 
-_HEADER = frozenset({"reference", "mistake"})
+_NEEDED = frozenset({"reference", "mistake"})
+_ALLOWED = _NEEDED | {"disturbs"}
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class Mutant:
 
     reference  the name of the reference that the patch is for
     mistake    what is wrong, in a sentence
+    disturbs   stages before that of the claiming checks in which the mistake may show as well
     patch      the file: a header of `key: value` lines, then a diff for `git apply -p1`
     """
 
     name: str
     reference: str
     mistake: str
+    disturbs: tuple[str, ...]
     patch: Path
 
 
@@ -64,6 +67,8 @@ def cases_of(lab: Lab) -> tuple[tuple[Case, ...], tuple[Fault, ...]]:
     for name, path in lab.mutants.items():
         try:
             mutant = read_mutant(path)
+            for stage in mutant.disturbs:
+                lab.stage(stage)
             cases.append(Case(lab, "mutant", name, lab.reference(mutant.reference), mutant))
         except (ManifestError, UnknownName) as error:
             faults.append(Fault(name, f"{error.message}; {error.remedy}" if error.remedy else error.message))
@@ -73,11 +78,12 @@ def cases_of(lab: Lab) -> tuple[tuple[Case, ...], tuple[Fault, ...]]:
 def read_mutant(path: Path) -> Mutant:
     """Read the header of `mutants/<name>.patch`. Raises ManifestError with all that is wrong in it."""
     entries = dict(_entries(path))
-    problems = [Problem(key, "missing or empty") for key in sorted(_HEADER) if not entries.get(key)]
-    problems += [Problem(key, "unknown key") for key in sorted(entries) if key not in _HEADER]
+    problems = [Problem(key, "missing or empty") for key in sorted(_NEEDED) if not entries.get(key)]
+    problems += [Problem(key, "unknown key") for key in sorted(entries) if key not in _ALLOWED]
     if problems:
         raise ManifestError(path.name, problems, remedy="a mutant begins with reference: and mistake:")
-    return Mutant(path.stem, entries["reference"], entries["mistake"], path)
+    disturbs = tuple(entries.get("disturbs", "").replace(",", " ").split())
+    return Mutant(path.stem, entries["reference"], entries["mistake"], disturbs, path)
 
 
 def _entries(path: Path) -> Iterator[tuple[str, str]]:

@@ -107,8 +107,11 @@ def _of_mutant(case: Case, result: Result, checks: Sequence[PlannedCheck]) -> It
             yield Fault(case.title, _said(found), Kind.DOUBT)
         elif found.verdict is not Verdict.FAILED:
             yield Fault(case.title, f"survives {claim.id}, which claims it: {_said(found)}")
+    disturbs = case.mutant.disturbs if case.mutant else ()
     for check in _earlier_than(claims, checks, result):
-        yield Fault(case.title, f"falls to {_said(verdicts[check.id])}, of a stage before the mistake's")
+        if check.stage not in disturbs:
+            said = _said(verdicts[check.id])
+            yield Fault(case.title, f"falls to {check.stage}/{said}, of a stage before the mistake's")
 
 
 def _earlier_than(
