@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from labkit import clocks
 from labkit.client import Client, Exchange, Request
+from labkit.errors import SubmissionError
 from labkit.faults import Faults
 from labkit.links import Link
 from labkit.loop import Loop
@@ -53,6 +54,7 @@ class Ground:
     """What all arenas of a grading share.
 
     starting  lets only as many processes start at once as the machine has processors
+    healthy   set when the first of all processes has become healthy
     stopping  set when the grading is being given up
     """
 
@@ -64,6 +66,7 @@ class Ground:
     submission: Submission
     kit_python: bool
     starting: threading.Semaphore
+    healthy: threading.Event
     stopping: threading.Event
 
 
@@ -144,10 +147,19 @@ class Arena:
         """Start a process and wait until it is healthy. Raises SubmissionError."""
         with self._ground.starting:
             self._leave_if_stopped()
-            self.processes[process].start()
-            self.processes[process].wait_healthy(self._ground.stopping.is_set)
+            self._start_or_doom(self.processes[process])
         self._leave_if_stopped()
+        self._ground.healthy.set()
         self.tell(process, "healthy")
+
+    def _start_or_doom(self, process: Process) -> None:
+        try:
+            process.start()
+            process.wait_healthy(self._client, self._ground.stopping.is_set)
+        except SubmissionError:
+            if not self._ground.healthy.is_set():
+                self._ground.stopping.set()  # what one process cannot do, the others need not try
+            raise
 
     def kill(self, process: str) -> None:
         self.processes[process].kill()
@@ -164,6 +176,11 @@ class Arena:
         """Start processes side by side. Raises the first one's SubmissionError."""
         side_by_side([partial(self.start, name) for name in names or list(self.processes)])
 
+    def wait_for_first(self) -> None:
+        """Wait until some process of the grading is healthy."""
+        while not self._ground.healthy.wait(0.01):
+            self._leave_if_stopped()
+
     def heal(self) -> None:
         """Start again whatever an earlier check left dead. Raises SubmissionError."""
         dead = [name for name, process in self.processes.items() if not process.running]
@@ -176,8 +193,11 @@ class Arena:
 
 
 @contextmanager
-def open_arena(ground: Ground, setup: Setup) -> Iterator[Arena]:
+def open_arena(ground: Ground, setup: Setup, *, first: bool = True) -> Iterator[Arena]:
     """Services side by side, then links, then migrate, then all processes, healthy.
+
+    An arena that is not the `first` holds its processes back until one of the first's is healthy:
+    a submission that cannot start is found out once, not many times over.
 
     Raises SubmissionError where a process does not start, ServiceError where a service does not.
     """
@@ -197,17 +217,24 @@ def open_arena(ground: Ground, setup: Setup) -> Iterator[Arena]:
         arena = Arena(ground, setup, services, client)
         arena.processes = processes
         stack.callback(_close_processes, arena)
+        if not first:
+            arena.wait_for_first()
         _prepare(ground, arena)
         arena.start_all()
         yield arena
 
 
 def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
-    """Do all at the same time; results in order. Raises the first failure, after all have ended."""
-    if len(works) == 1:
-        return [works[0]()]
+    """Do all at the same time; results in order.
+
+    Raises the first failure, after all have ended; Stopped only where nothing else was raised.
+    """
     with ThreadPoolExecutor(max_workers=max(len(works), 1)) as pool:
-        return [future.result() for future in [pool.submit(work) for work in works]]
+        futures = [pool.submit(work) for work in works]
+    failures = [failure for future in futures if (failure := future.exception()) is not None]
+    for failure in sorted(failures, key=lambda failure: isinstance(failure, Stopped)):
+        raise failure
+    return [future.result() for future in futures]
 
 
 def _prepare(ground: Ground, arena: Arena) -> None:

@@ -24,18 +24,25 @@ class CheckFacts:
     points  earned when it passes; a lab's add up to 100
     kills   names of the mutants that must fall to it
     arena   name of the lab's arena (`bench.ARENAS`) in which it runs
+    gate    nothing else can be judged if it fails: all other checks are skipped
+    needs   id of the check without which this one says nothing: it is skipped if that one fails
     """
 
     points: int
     kills: tuple[str, ...]
     arena: str
+    gate: bool = False
+    needs: str | None = None
 
 
-def check(*, points: int, kills: Sequence[str], arena: str) -> Callable[[F], F]:
+def check(
+    *, points: int, kills: Sequence[str], arena: str, gate: bool = False, needs: str | None = None
+) -> Callable[[F], F]:
     """Mark a function as a check. See CheckFacts for the arguments."""
 
     def mark(function: F) -> F:
-        function.__check__ = CheckFacts(points=points, kills=tuple(kills), arena=arena)  # type: ignore[attr-defined]
+        facts = CheckFacts(points=points, kills=tuple(kills), arena=arena, gate=gate, needs=needs)
+        function.__check__ = facts  # type: ignore[attr-defined]
         return function
 
     return mark

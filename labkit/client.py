@@ -22,7 +22,9 @@ import yarl
 from labkit.loop import Loop
 from labkit.pulse import Pulse
 
+DEADLINE_S = 5.0
 LONGEST_ANSWER = 1 << 20
+REFUSED = "connection refused"
 # A machine so slow that this is not enough gives no verdict at all.
 _LONGEST_GRACE_S = 5.0
 
@@ -88,13 +90,11 @@ class Client:
         *,
         clock: Callable[[], float],
         address_of: Callable[[str], str],
-        deadline_s: float = 5.0,
     ) -> None:
         self._loop = loop
         self._pulse = pulse
         self._clock = clock
         self._address_of = address_of
-        self._deadline_s = deadline_s
         self._session = loop.call(_new_session)
 
     @classmethod
@@ -108,9 +108,9 @@ class Client:
         finally:
             loop.run(client._session.close())
 
-    def send(self, request: Request) -> Exchange:
+    def send(self, request: Request, *, deadline_s: float = DEADLINE_S) -> Exchange:
         """One request, answered or given up at the deadline."""
-        return self._loop.run(self._exchange(request))
+        return self._loop.run(self._exchange(request, deadline_s))
 
     def begin(self, request: Request) -> Future[Exchange]:
         """One request, without waiting for what comes of it."""
@@ -136,23 +136,23 @@ class Client:
             tasks.append(asyncio.create_task(self._exchange(request)))
         return list(await asyncio.gather(*tasks))
 
-    async def _exchange(self, request: Request) -> Exchange:
+    async def _exchange(self, request: Request, deadline_s: float = DEADLINE_S) -> Exchange:
         sent = self._clock()
         task = asyncio.create_task(self._ask(request))
         try:
-            await self._within_deadline(task)
+            await self._within_deadline(task, deadline_s)
         except TimeoutError:
-            return self._record(request, sent, failure=f"no answer within {self._deadline_s:g} s")
+            return self._record(request, sent, failure=f"no answer within {deadline_s:.3g} s")
         error = task.exception()
         if error is not None:
             words, done = _what_failed(error)
             return self._record(request, sent, failure=words, done=done)
         return self._record(request, sent, **task.result())
 
-    async def _within_deadline(self, task: asyncio.Task[dict[str, Any]]) -> None:
+    async def _within_deadline(self, task: asyncio.Task[dict[str, Any]], deadline_s: float) -> None:
         """Wait for the deadline, and for as long again as the machine was late meanwhile."""
         begin = self._clock()
-        await asyncio.wait([task], timeout=self._deadline_s)
+        await asyncio.wait([task], timeout=deadline_s)
         if not task.done():
             late = self._pulse.late_between(begin, self._clock())
             await asyncio.wait([task], timeout=min(2 * late, _LONGEST_GRACE_S))
@@ -215,7 +215,7 @@ def _what_failed(error: BaseException) -> tuple[str, Done]:
     if isinstance(error, _AnswerTooLong):
         return f"an answer longer than {LONGEST_ANSWER >> 20} MiB", Done.YES
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno == errno.ECONNREFUSED:
-        return "connection refused", Done.NO
+        return REFUSED, Done.NO
     if isinstance(error, aiohttp.ClientResponseError | ValueError):
         return "an answer that is not HTTP", Done.UNKNOWN
     if isinstance(error, aiohttp.ClientPayloadError):

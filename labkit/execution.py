@@ -137,6 +137,7 @@ def open_ground(submission: Submission, *, provider: str, kit_python: bool = Fal
             submission=submission,
             kit_python=kit_python,
             starting=threading.Semaphore(max(os.cpu_count() or 1, 2)),
+            healthy=threading.Event(),
             stopping=threading.Event(),
         )
         stack.callback(ground.stopping.set)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from labkit.loop import Loop
@@ -17,6 +18,7 @@ from labkit.resp import Conversation
 from labkit.services import Address, TcpAddress, UnixAddress
 
 _CHUNK = 1 << 16
+_REBIND_WITHIN_S = 1.0
 
 
 class Link:
@@ -179,8 +181,18 @@ async def _connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.Stre
 
 
 def _bound(port: int) -> socket.socket:
+    """A socket bound to the port, not listening yet."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setblocking(False)
-    listener.bind((LOOPBACK, port))
-    return listener
+    deadline = time.monotonic() + _REBIND_WITHIN_S
+    while True:
+        try:
+            listener.bind((LOOPBACK, port))
+        except OSError:
+            # A program that is being started holds copies of our sockets until it is loaded.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)
+        else:
+            return listener

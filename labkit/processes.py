@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import IO
 
 import psutil
-import requests
 
 from labkit import clocks
+from labkit.client import REFUSED, Client, Request
 from labkit.errors import SubmissionError
 from labkit.ports import PortLease, free_port
 from labkit.pulse import Pulse
@@ -132,19 +132,20 @@ class Process:
         assert self._child.stdout is not None
         self._output = Output(self._child.stdout, self.kill)
 
-    def wait_healthy(self, stopped: Callable[[], bool] = lambda: False) -> None:
+    def wait_healthy(self, client: Client, stopped: Callable[[], bool] = lambda: False) -> None:
         """Wait for a 200 to GET /healthz. Raises SubmissionError with what happened instead."""
-        seen = "no connection"
+        request = Request(process=self.name, path="/healthz")
         begin = self._run.clock()
-        with requests.Session() as session:
-            session.trust_env = False
-            while self._time_left(begin) > 0 and not stopped():
-                self._raise_if_ended()
-                seen = _probe(session, f"http://{self.address}/healthz", self._time_left(begin))
-                if seen == "200":
-                    return
-                time.sleep(0.02)
+        seen = "it was given no time"
+        while (left := self._time_left(begin)) > 0 and not stopped():
+            self._raise_if_ended()
+            answer = client.send(request, deadline_s=left)
+            if answer.status == 200:
+                return
+            seen = answer.failure or f"its status was {answer.status}"
+            time.sleep(0.02)
         if not stopped():
+            self._raise_if_ended()
             raise self._unhealthy(seen)
 
     def wait(self, deadline_s: float) -> int | None:
@@ -207,8 +208,10 @@ class Process:
     def _unhealthy(self, seen: str) -> SubmissionError:
         message = f"{self.name} did not answer GET /healthz with 200 within {HEALTH_DEADLINE_S:g} s: {seen}"
         elsewhere = [port for port in self._listening() if f"{_HOST}:{port}" != self.address]
-        remedy = f"it has to listen on HOST:PORT of its environment, here {self.address}"
-        if elsewhere:
+        remedy = "GET /healthz has to work without any service and without a key"
+        if seen == REFUSED:
+            remedy = f"it has to listen on HOST:PORT of its environment, here {self.address}"
+        if seen == REFUSED and elsewhere:
             remedy += f"; it listens on port {', '.join(map(str, elsewhere))} instead"
         return SubmissionError(message, remedy=remedy, output=self.tail())
 
@@ -275,28 +278,6 @@ def _spawn(run: Run, command: Command, env: dict[str, str]) -> subprocess.Popen[
         f"{command.name} cannot be started: {program}: {reason}",
         remedy=f"check the command in lab.toml: {' '.join(command.argv)}",
     )
-
-
-def _probe(session: requests.Session, url: str, time_left: float) -> str:
-    """One GET: its status as text, or what came instead of an answer."""
-    try:
-        # stream: the body, however long, is none of the question.
-        with session.get(url, timeout=max(time_left, 0.1), stream=True, allow_redirects=False) as response:
-            return str(response.status_code)
-    except requests.Timeout:
-        return "it accepts connections and never answers"
-    except requests.ConnectionError as error:
-        return _connection_fault(str(error))
-    except requests.RequestException:
-        return "its answer is not HTTP"
-
-
-def _connection_fault(text: str) -> str:
-    if "refused" in text:
-        return "nothing listens there"
-    if "BadStatusLine" in text:
-        return "its answer is not HTTP"
-    return "it closes the connection without an answer"
 
 
 def _ending(code: int) -> str:

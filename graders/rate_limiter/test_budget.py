@@ -16,11 +16,18 @@ from labkit.history import (
 if TYPE_CHECKING:
     from .bench import Bench
 
+LIMITS = "a-client-far-over-its-limit-is-rejected"
+
 # Sent after the time that Retry-After named; a limiter may keep time in whole milliseconds.
 COURTESY_S = 0.02
 
 
-@check(points=4, kills=["admits-one-more", "admits-one-less", "counts-every-request-twice"], arena="steady")
+@check(
+    points=4,
+    kills=["admits-one-more", "admits-one-less", "counts-every-request-twice"],
+    arena="steady",
+    needs=LIMITS,
+)
 def test_a_fresh_client_gets_exactly_its_limit(bench: Bench) -> None:
     """A fresh client that asks one by one gets exactly L requests through, then 429."""
     asked = 2 * bench.limit + 1
@@ -38,7 +45,7 @@ def test_a_fresh_client_gets_exactly_its_limit(bench: Bench) -> None:
     )
 
 
-@check(points=3, kills=["limit-of-one-admits-nobody"], arena="small")
+@check(points=3, kills=["limit-of-one-admits-nobody"], arena="small", needs=LIMITS)
 def test_a_limit_of_one_admits_one(bench: Bench) -> None:
     """With RATE_LIMIT=1 a fresh client gets exactly one request through."""
     bench.exactly_the_limit(
@@ -49,7 +56,12 @@ def test_a_limit_of_one_admits_one(bench: Bench) -> None:
     )
 
 
-@check(points=3, kills=["one-budget-for-all", "budget-by-the-first-characters-of-the-key"], arena="steady")
+@check(
+    points=3,
+    kills=["one-budget-for-all", "budget-by-the-first-characters-of-the-key"],
+    arena="steady",
+    needs=LIMITS,
+)
 def test_one_client_never_touches_another(bench: Bench) -> None:
     """One client's traffic never changes another's budget, however alike their keys are."""
     client = bench.fresh_client()
@@ -67,7 +79,7 @@ def test_one_client_never_touches_another(bench: Bench) -> None:
         )
 
 
-@check(points=3, kills=["retry-after-is-always-one"], arena="clocks")
+@check(points=3, kills=["retry-after-is-always-one"], arena="clocks", needs=LIMITS)
 def test_retry_after_tells_the_truth(bench: Bench) -> None:
     """A client that waits as long as Retry-After says, and sends nothing else, is admitted."""
     client = bench.fresh_client()
@@ -88,7 +100,7 @@ def test_retry_after_tells_the_truth(bench: Bench) -> None:
     )
 
 
-@check(points=4, kills=["window-in-seconds", "refills-at-half-speed"], arena="brisk")
+@check(points=4, kills=["window-in-seconds", "refills-at-half-speed"], arena="brisk", needs=LIMITS)
 def test_silence_brings_the_budget_back(bench: Bench) -> None:
     """2W of silence bring the whole budget back; W/2 brings back half of a token bucket."""
     facts = {"limit": bench.limit, "window": bench.window, "algorithm": bench.algorithm}
@@ -106,7 +118,7 @@ def test_silence_brings_the_budget_back(bench: Bench) -> None:
         bench.holds(refill_excess(spent.decisions, later.decisions, **facts), reading="The laws")
 
 
-@check(points=4, kills=["rejected-requests-are-counted"], arena="brisk")
+@check(points=4, kills=["rejected-requests-are-counted"], arena="brisk", needs=LIMITS)
 def test_a_rejected_request_consumes_nothing(bench: Bench) -> None:
     """Rejected requests consume nothing: a client at five times its rate still gets about L per window."""
     spent = bench.pace(
@@ -123,7 +135,7 @@ def test_a_rejected_request_consumes_nothing(bench: Bench) -> None:
     )
 
 
-@check(points=4, kills=["every-request-prolongs-the-window"], arena="brisk")
+@check(points=4, kills=["every-request-prolongs-the-window"], arena="brisk", needs=LIMITS)
 def test_an_even_pace_is_never_rejected(bench: Bench) -> None:
     """Evenly spaced traffic at 0.8 L/W is never rejected."""
     pace = 0.8 * bench.limit / bench.window
@@ -138,7 +150,7 @@ def test_an_even_pace_is_never_rejected(bench: Bench) -> None:
     )
 
 
-@check(points=4, kills=["forgets-the-window-before"], arena="brisk")
+@check(points=4, kills=["forgets-the-window-before"], arena="brisk", needs=LIMITS)
 def test_no_double_burst_where_windows_meet(bench: Bench) -> None:
     """However a client times its bursts, no stretch of time admits more than the declared algorithm may."""
     for spent in bench.bursts_around_a_turn():

@@ -9,14 +9,17 @@ from labkit import check, expect, rows_of
 if TYPE_CHECKING:
     from .bench import Bench
 
+LIMITS = "a-client-far-over-its-limit-is-rejected"
 
-@check(points=3, kills=["listens-on-a-fixed-port"], arena="steady")
-def test_every_replica_starts_and_is_healthy(bench: Bench) -> None:
-    """Every replica listens on HOST:PORT and answers GET /healthz with 200 within 15 s of its start."""
+
+@check(points=3, kills=["listens-on-a-fixed-port"], arena="steady", gate=True)
+def test_every_replica_starts_and_answers(bench: Bench) -> None:
+    """Every replica listens on HOST:PORT, is healthy within 15 s of its start, and answers requests."""
     for name in bench.replicas:
-        answer = bench.ask(bench.request(None, process=name, path="/healthz"))
+        health = bench.ask(bench.request(None, process=name, path="/healthz"))
+        bench.ask(bench.request(bench.fresh_client(), process=name))
 
-        bench.has_status(answer, 200, reading="Starting and stopping")
+        bench.has_status(health, 200, reading="Starting and stopping")
 
 
 @check(points=2, kills=["instance-is-the-host-name"], arena="steady")
@@ -74,7 +77,16 @@ def test_a_request_without_a_valid_key_is_refused(bench: Bench) -> None:
     )
 
 
-@check(points=3, kills=["429-is-plain-text", "retry-after-is-a-fraction"], arena="steady")
+@check(points=2, kills=["only-logs-what-it-would-reject"], arena="steady")
+def test_a_client_far_over_its_limit_is_rejected(bench: Bench) -> None:
+    """A client that asks for far more than its limit at once is answered with 429 in the end."""
+    spent = bench.spend(bench.fresh_client(), 3 * bench.limit)
+
+    if not spent.rejected:
+        raise bench.nothing_rejected(spent)
+
+
+@check(points=3, kills=["429-is-plain-text", "retry-after-is-a-fraction"], arena="steady", needs=LIMITS)
 def test_over_budget_is_429_with_retry_after(bench: Bench) -> None:
     """Over budget the answer is a 429 problem with Retry-After in whole seconds; a 200 carries none."""
     spent = bench.spend(bench.fresh_client(), 2 * bench.limit + 1)
@@ -106,7 +118,7 @@ def test_over_budget_is_429_with_retry_after(bench: Bench) -> None:
         )
 
 
-@check(points=3, kills=["remaining-before-this-request", "remaining-falls-below-zero"], arena="steady")
+@check(points=2, kills=["remaining-before-this-request", "remaining-falls-below-zero"], arena="steady")
 def test_headers_tell_what_is_left(bench: Bench) -> None:
     """200 and 429 carry X-RateLimit-Limit, and X-RateLimit-Remaining: what is left after this request."""
     spent = bench.spend(bench.fresh_client(), bench.limit + 2)
@@ -132,7 +144,7 @@ def test_headers_tell_what_is_left(bench: Bench) -> None:
         )
 
 
-@check(points=2, kills=["health-is-limited"], arena="steady")
+@check(points=2, kills=["health-is-limited"], arena="steady", needs=LIMITS)
 def test_health_is_never_limited(bench: Bench) -> None:
     """GET /healthz is answered with 200 however often it is asked, with a spent key or without one."""
     client = bench.fresh_client()
@@ -144,9 +156,10 @@ def test_health_is_never_limited(bench: Bench) -> None:
 
 
 @check(
-    points=4,
+    points=3,
     kills=["trusts-x-forwarded-for", "budget-for-each-path", "key-ignores-case"],
     arena="steady",
+    needs=LIMITS,
 )
 def test_only_the_key_names_the_client(bench: Bench) -> None:
     """The client is the exact value of X-Api-Key: no address, path, query or other header makes another."""

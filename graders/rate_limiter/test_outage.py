@@ -9,11 +9,13 @@ from labkit import check, expect, rows_of
 if TYPE_CHECKING:
     from .bench import Bench, Spent
 
+LIMITS = "a-client-far-over-its-limit-is-rejected"
+
 ANSWER_WITHIN_S = 1.0
 BACK_WITHIN_S = 5.0
 
 
-@check(points=2, kills=["runs-scripts-by-hash-only"], arena="lifecycle")
+@check(points=2, kills=["runs-scripts-by-hash-only"], arena="lifecycle", needs=LIMITS)
 def test_flushed_scripts_are_no_error(bench: Bench) -> None:
     """After SCRIPT FLUSH requests are decided as before, without a 5xx."""
     bench.spend(bench.fresh_client(), 2, processes=bench.replicas)
@@ -29,7 +31,7 @@ def test_flushed_scripts_are_no_error(bench: Bench) -> None:
     )
 
 
-@check(points=2, kills=["remembers-rejections-itself"], arena="lifecycle")
+@check(points=2, kills=["remembers-rejections-itself"], arena="lifecycle", needs=LIMITS)
 def test_flushed_keys_start_afresh(bench: Bench) -> None:
     """After FLUSHALL every client has its whole budget again, without a 5xx."""
 
@@ -48,7 +50,7 @@ def test_flushed_keys_start_afresh(bench: Bench) -> None:
     )
 
 
-@check(points=2, kills=["never-connects-again"], arena="lifecycle")
+@check(points=2, kills=["never-connects-again"], arena="lifecycle", needs=LIMITS)
 def test_an_empty_restart_of_redis_starts_afresh(bench: Bench) -> None:
     """Redis restarted without its data: within 5 s limits hold again, afresh, and nothing breaks."""
     client = bench.fresh_client()
@@ -66,7 +68,7 @@ def test_an_empty_restart_of_redis_starts_afresh(bench: Bench) -> None:
     )
 
 
-@check(points=2, kills=["takes-slow-for-down"], arena="outage")
+@check(points=2, kills=["takes-slow-for-down"], arena="outage", needs=LIMITS)
 def test_a_slow_redis_only_slows(bench: Bench) -> None:
     """With Redis slower by 100 ms a fresh client still gets exactly L."""
     asked = 2 * bench.limit
@@ -79,7 +81,7 @@ def test_a_slow_redis_only_slows(bench: Bench) -> None:
         )
 
 
-@check(points=3, kills=["redis-error-is-a-500", "health-asks-redis"], arena="outage")
+@check(points=3, kills=["redis-error-is-a-500", "health-asks-redis"], arena="outage", needs=LIMITS)
 def test_redis_down_follows_the_declared_policy(bench: Bench) -> None:
     """While Redis is down every answer follows the declared policy within 1 s, and /healthz stays 200."""
     faults = bench.arena.faults("redis")
@@ -87,7 +89,7 @@ def test_redis_down_follows_the_declared_policy(bench: Bench) -> None:
     bench.follows_policy(faults.stopped, within=ANSWER_WITHIN_S)
 
 
-@check(points=3, kills=["waits-for-redis-for-ever"], arena="outage")
+@check(points=3, kills=["waits-for-redis-for-ever"], arena="outage", needs=LIMITS)
 def test_redis_paused_follows_the_declared_policy(bench: Bench) -> None:
     """While Redis accepts and never answers, every answer follows the declared policy within 1 s."""
     faults = bench.arena.faults("redis")
@@ -95,7 +97,7 @@ def test_redis_paused_follows_the_declared_policy(bench: Bench) -> None:
     bench.follows_policy(faults.paused, within=ANSWER_WITHIN_S)
 
 
-@check(points=2, kills=["gives-up-on-redis"], arena="outage")
+@check(points=2, kills=["gives-up-on-redis"], arena="outage", needs=LIMITS)
 def test_limits_return_after_an_outage(bench: Bench) -> None:
     """Within 5 s after Redis is back limits are enforced again, without a restart of the service."""
     with bench.arena.faults("redis").stopped():
@@ -105,7 +107,7 @@ def test_limits_return_after_an_outage(bench: Bench) -> None:
     bench.expect_limits_return(within=BACK_WITHIN_S)
 
 
-@check(points=2, kills=["expiry-in-a-second-step"], arena="crash")
+@check(points=2, kills=["expiry-in-a-second-step"], arena="crash", needs=LIMITS)
 def test_a_killed_replica_shuts_nobody_out(bench: Bench) -> None:
     """A replica killed between two steps of a decision leaves no client shut out for more than 2W."""
     clients = []

@@ -10,10 +10,12 @@ from labkit.history import burst_shortfall
 if TYPE_CHECKING:
     from .bench import Bench
 
+LIMITS = "a-client-far-over-its-limit-is-rejected"
+
 ROUNDS = 6
 
 
-@check(points=5, kills=["checks-then-acts", "same-instant-counts-once"], arena="steady")
+@check(points=5, kills=["checks-then-acts", "same-instant-counts-once"], arena="steady", needs=LIMITS)
 def test_a_burst_on_one_replica_gets_exactly_the_limit(bench: Bench) -> None:
     """Of many requests that reach one replica at once, exactly L are admitted."""
     asked = 6 * bench.limit
@@ -27,7 +29,7 @@ def test_a_burst_on_one_replica_gets_exactly_the_limit(bench: Bench) -> None:
         )
 
 
-@check(points=3, kills=["gives-up-after-a-lost-race"], arena="steady")
+@check(points=3, kills=["gives-up-after-a-lost-race"], arena="steady", needs=LIMITS)
 def test_a_lost_race_is_no_error(bench: Bench) -> None:
     """Requests that race for the budget get 200 or 429, nothing else, and the budget is spent in full."""
     for _ in range(ROUNDS):

@@ -10,10 +10,12 @@ from labkit.history import burst_excess, over_admission
 if TYPE_CHECKING:
     from .bench import Bench, Spent
 
+LIMITS = "a-client-far-over-its-limit-is-rejected"
+
 ROUNDS = 4
 
 
-@check(points=3, kills=["counts-in-process-memory"], arena="steady")
+@check(points=3, kills=["counts-in-process-memory"], arena="steady", needs=LIMITS)
 def test_replicas_share_one_budget(bench: Bench) -> None:
     """A client's budget holds across replicas, however its requests are spread."""
     asked = 4 * bench.limit
@@ -26,7 +28,7 @@ def test_replicas_share_one_budget(bench: Bench) -> None:
     )
 
 
-@check(points=4, kills=["pushes-its-counts-later"], arena="steady")
+@check(points=4, kills=["pushes-its-counts-later"], arena="steady", needs=LIMITS)
 def test_replicas_race_for_one_budget(bench: Bench) -> None:
     """Of many requests that reach several replicas at once, exactly L are admitted."""
     asked = 6 * bench.limit
@@ -40,7 +42,7 @@ def test_replicas_race_for_one_budget(bench: Bench) -> None:
         )
 
 
-@check(points=4, kills=["time-of-the-replica"], arena="clocks")
+@check(points=4, kills=["time-of-the-replica"], arena="clocks", needs=LIMITS)
 def test_decisions_rest_on_one_clock(bench: Bench) -> None:
     """Replicas whose clocks differ by W/2 keep one budget, by one clock."""
     bench.skew_is_seen()
@@ -55,7 +57,7 @@ def test_decisions_rest_on_one_clock(bench: Bench) -> None:
     bench.holds(burst_excess(bursts, **facts), hint=hint, reading="One clock")
 
 
-@check(points=3, kills=["keys-live-for-ever", "time-to-live-in-the-wrong-unit"], arena="small")
+@check(points=3, kills=["keys-live-for-ever", "time-to-live-in-the-wrong-unit"], arena="small", needs=LIMITS)
 def test_every_key_has_a_time_to_live(bench: Bench) -> None:
     """Every key that the limiter writes has a time to live, never more than 3W + 1 s."""
     longest_ms = round(3 * bench.window * 1000) + 1000
@@ -74,7 +76,7 @@ def test_every_key_has_a_time_to_live(bench: Bench) -> None:
         bench.arena.sleep(bench.window / 2)
 
 
-@check(points=2, kills=["remembers-every-client"], arena="small")
+@check(points=2, kills=["remembers-every-client"], arena="small", needs=LIMITS)
 def test_silence_leaves_nothing_behind(bench: Bench) -> None:
     """After 3W + 2 s of silence nothing of a client is left in Redis."""
     before = bench.keys()
@@ -92,7 +94,7 @@ def test_silence_leaves_nothing_behind(bench: Bench) -> None:
     )
 
 
-@check(points=2, kills=["starts-with-a-clean-slate"], arena="lifecycle")
+@check(points=2, kills=["starts-with-a-clean-slate"], arena="lifecycle", needs=LIMITS)
 def test_the_budget_survives_a_restart_of_all_replicas(bench: Bench) -> None:
     """A budget that is spent stays spent when all replicas are restarted."""
 
