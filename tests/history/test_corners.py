@@ -12,7 +12,14 @@ from labkit.history import (
     refill_shortfall,
     repeated_excess,
 )
-from tests.history.limiters import FirstHitWindow, FixedWindow, Limiter, SlidingCounter, TokenBucket
+from tests.history.limiters import (
+    FirstHitCounter,
+    FirstHitWindow,
+    FixedWindow,
+    Limiter,
+    SlidingCounter,
+    TokenBucket,
+)
 from tests.history.recording import Recorder
 from tests.history.worlds import generator
 
@@ -71,6 +78,16 @@ def test_a_window_that_began_before_the_burst_ends_within_it() -> None:
 
     assert [admissions(each) for each in histories] == [1, 3, 1, 3]
     assert repeated_excess(histories, limit=LIMIT, window=WINDOW, algorithm="fixed-window") is None
+
+
+def test_a_counter_ends_a_window_after_more_than_one_of_silence() -> None:
+    """Its windows may follow from an earlier request for twice their length."""
+    limiter = FirstHitCounter(LIMIT, WINDOW)
+    bursts = [[0.0], around(2 * WINDOW), [4.3 * WINDOW], around(6.3 * WINDOW)]
+    histories = [record(limiter, moments) for moments in bursts]
+
+    assert [admissions(each) for each in histories] == [1, 3, 1, 3]
+    assert repeated_excess(histories, limit=LIMIT, window=WINDOW, algorithm="sliding-counter") is None
 
 
 def test_a_rejection_just_before_the_next_token() -> None:
