@@ -15,7 +15,12 @@ LIMITS = "a-client-far-over-its-limit-is-rejected"
 ROUNDS = 6
 
 
-@check(points=5, kills=["checks-then-acts", "same-instant-counts-once"], arena="steady", needs=LIMITS)
+@check(
+    points=5,
+    kills=["checks-then-acts", "same-instant-counts-once", "runs-out-of-connections"],
+    arena="steady",
+    needs=LIMITS,
+)
 def test_a_burst_on_one_replica_gets_exactly_the_limit(bench: Bench) -> None:
     """Of many requests that reach one replica at once, exactly L are admitted."""
     asked = 6 * bench.limit

@@ -42,7 +42,7 @@ def test_replicas_race_for_one_budget(bench: Bench) -> None:
         )
 
 
-@check(points=4, kills=["time-of-the-replica"], arena="clocks", needs=LIMITS)
+@check(points=4, kills=["time-of-the-replica", "window-of-the-replica"], arena="clocks", needs=LIMITS)
 def test_decisions_rest_on_one_clock(bench: Bench) -> None:
     """Replicas whose clocks differ by W/2 keep one budget, by one clock."""
     bench.skew_is_seen()
@@ -113,7 +113,7 @@ def test_the_budget_survives_a_restart_of_all_replicas(bench: Bench) -> None:
     )
 
 
-@check(points=2, kills=["dies-at-sigterm"], arena="lifecycle")
+@check(points=2, kills=["dies-at-sigterm", "ends-by-the-signal"], arena="lifecycle")
 def test_sigterm_finishes_what_was_begun(bench: Bench) -> None:
     """On SIGTERM a replica answers the request it has begun, then exits with code 0 within 8 s."""
     answer, code = bench.terminate_during_a_request("web-2")
