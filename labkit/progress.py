@@ -140,7 +140,8 @@ class LiveProgress:
 
     def _time(self, id: str) -> str:
         if id in self._ended:
-            return f"  {self._ended[id].duration_s:.1f} s"
+            ended = self._ended[id]
+            return "" if ended.verdict is Verdict.SKIPPED else f"  {ended.duration_s:.1f} s"
         if id in self._begun:
             return f"  {time.monotonic() - self._begun[id]:.0f} s"
         return ""
@@ -153,7 +154,8 @@ class LiveProgress:
         facts = [f"{elapsed:.0f} s", f"seed {self._seed}"]
         if self._checks:
             verdicts = Counter(check.verdict for check in self._ended.values())
-            facts = [f"{len(self._ended)} of {len(self._checks)} checks done", *facts]
+            closing = ", closing everything" if len(self._ended) == len(self._checks) else ""
+            facts = [f"{len(self._ended)} of {len(self._checks)} checks done{closing}", *facts]
             facts += [f"{verdicts[Verdict.FAILED]} failed"] if verdicts[Verdict.FAILED] else []
         else:
             facts = [f"{self._spinner()} getting ready", *facts]

@@ -105,6 +105,17 @@ def test_a_low_terminal_gets_a_line_for_each_stage_and_what_needs_a_look(progres
     assert lines[-1] == "6 of 11 checks done · 0 s · seed 7 · 1 failed"
 
 
+def test_when_all_checks_are_done_it_says_what_it_still_does(progress):
+    progress.planned(PLANNED)
+    for check in RESULT.checks:
+        progress.finished(check)
+
+    lines = drawn(progress)
+
+    assert lines[-2].endswith(" two-round-trips-at-most")
+    assert lines[-1] == "11 of 11 checks done, closing everything · 0 s · seed 7 · 2 failed"
+
+
 @pytest.mark.parametrize("progress", [4, 1], indirect=True)
 def test_it_never_grows_beyond_the_terminal(progress):
     progress.planned(PLANNED)
