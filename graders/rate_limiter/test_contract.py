@@ -86,7 +86,18 @@ def test_a_client_far_over_its_limit_is_rejected(bench: Bench) -> None:
         raise bench.nothing_rejected(spent)
 
 
-@check(points=3, kills=["429-is-plain-text", "retry-after-is-a-fraction"], arena="steady", needs=LIMITS)
+@check(
+    points=3,
+    kills=[
+        "429-is-plain-text",
+        "retry-after-is-a-fraction",
+        "retry-after-is-a-date",
+        "retry-after-is-a-point-in-time",
+        "200-carries-retry-after",
+    ],
+    arena="steady",
+    needs=LIMITS,
+)
 def test_over_budget_is_429_with_retry_after(bench: Bench) -> None:
     """Over budget the answer is a 429 problem with Retry-After in whole seconds; a 200 carries none."""
     spent = bench.spend(bench.fresh_client(), 2 * bench.limit + 1)

@@ -14,7 +14,7 @@ LIMITS = "a-client-far-over-its-limit-is-rejected"
 MOST_ROUND_TRIPS = 2
 
 
-@check(points=3, kills=["a-round-trip-for-each-step"], arena="outage", needs=LIMITS)
+@check(points=3, kills=["a-round-trip-for-each-step", "a-refusal-costs-extra"], arena="outage", needs=LIMITS)
 def test_a_decision_takes_two_round_trips_at_most(bench: Bench) -> None:
     """One decision, admitted or rejected, takes at most 2 round trips to Redis."""
     for outcome, trips in bench.round_trips().items():

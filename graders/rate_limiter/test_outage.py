@@ -50,7 +50,7 @@ def test_flushed_keys_start_afresh(bench: Bench) -> None:
     )
 
 
-@check(points=2, kills=["never-connects-again"], arena="lifecycle", needs=LIMITS)
+@check(points=2, kills=["loads-its-function-once"], arena="lifecycle", needs=LIMITS)
 def test_an_empty_restart_of_redis_starts_afresh(bench: Bench) -> None:
     """Redis restarted without its data: within 5 s limits hold again, afresh, and nothing breaks."""
     client = bench.fresh_client()
@@ -81,7 +81,12 @@ def test_a_slow_redis_only_slows(bench: Bench) -> None:
         )
 
 
-@check(points=3, kills=["redis-error-is-a-500", "health-asks-redis"], arena="outage", needs=LIMITS)
+@check(
+    points=3,
+    kills=["redis-error-is-a-500", "health-asks-redis", "passes-though-closed", "retries-through-the-outage"],
+    arena="outage",
+    needs=LIMITS,
+)
 def test_redis_down_follows_the_declared_policy(bench: Bench) -> None:
     """While Redis is down every answer follows the declared policy within 1 s, and /healthz stays 200."""
     faults = bench.arena.faults("redis")
