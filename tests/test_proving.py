@@ -90,7 +90,7 @@ def test_a_mutant_that_survives_its_claiming_check(greeter):
     code, page = proof(greeter, mutant="greets-nobody")
 
     assert code == 1
-    assert "mutant greets-nobody  survives says-the-name, which claims it: says-the-name passed" in page
+    assert "    survives says-the-name, which claims it: says-the-name passed" in page
 
 
 def test_a_mutant_that_falls_to_a_stage_before_its_own(greeter):
@@ -117,8 +117,8 @@ def test_a_reference_that_fails_and_a_template_that_passes(greeter):
     code, page = proof(greeter)
 
     assert code == 1
-    assert "template  must fail, and passed" in page
-    assert "reference polite  says-the-name failed: expected n" in page
+    assert "    must fail, and passed" in page
+    assert "    says-the-name failed: expected n" in page
 
 
 def test_what_a_submission_leaves_behind_would_be_found():
@@ -301,7 +301,7 @@ def test_a_grading_that_does_not_end_is_ended_and_said(greeter, monkeypatch):
     code, page = proof(greeter, mutant="knows-one-word")
 
     assert code == 3
-    assert "mutant knows-one-word  grading had not ended after 2 s" in page
+    assert "    grading had not ended after 2 s" in page
 
 
 DRIVER = """

@@ -54,7 +54,8 @@ class Case:
         if self.kind == "template":
             new_project(self.lab.slug, self.source, folder, {}, interactive=False)
             return
-        shutil.copytree(self.source, folder, ignore=shutil.ignore_patterns("__pycache__", ".labkit"))
+        # What tools leave in a checkout is none of the submission, and may change while it is copied.
+        shutil.copytree(self.source, folder, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         if self.mutant is not None:
             _apply(self.mutant.patch, folder)
 

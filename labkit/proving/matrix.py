@@ -51,6 +51,10 @@ class Proof:
         facts = f"{len(self._checks)} checks, {points} points; {', '.join(parts)}"
         self._console.print(Text.assemble((self._lab.slug, "strong"), f"  {facts}"))
         self._console.print(Text(f"{jobs} side by side, on embedded services\n", "faint"))
+        for fault in faults:
+            about = (one_line(fault.about), "strong")
+            text = Text.assemble(self._symbol(False), " ", about, f"  {lines(fault.text)}")
+            self._console.print(text, soft_wrap=True)
 
     def add(self, attempts: Sequence[Attempt]) -> None:
         """One case has ended; the last attempt counts, those before it were inconclusive."""
@@ -65,6 +69,8 @@ class Proof:
         if len(attempts) > 1:
             text.append(f", asked {len(attempts)} times", "inconclusive")
         self._console.print(text)
+        for fault in last.faults:
+            self._console.print(Text(f"    {lines(fault.text)}"), soft_wrap=True)
 
     def end(self) -> None:
         """Print what came of it all."""
@@ -75,13 +81,9 @@ class Proof:
         if self._repeat > 1:
             self._console.print(self._rates())
             self._console.print()
-        for fault in self.faults:
-            about = (one_line(fault.about), "strong")
-            text = Text.assemble(self._symbol(False), " ", about, f"  {lines(fault.text)}")
-            self._console.print(text, soft_wrap=True)
         verdict = ("proven", "passed")
         if self.faults:
-            verdict = (f"not proven, faults: {len(self.faults)}", "failed")
+            verdict = (f"not proven, {len(self.faults)} faults: see above", "failed")
         self._console.print(Text.assemble((self._lab.slug, "strong"), "  ", verdict))
 
     def _matrix(self) -> Table:
