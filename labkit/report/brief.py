@@ -11,7 +11,7 @@ from labkit.report.console import Console
 
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
 # Longer lines are hard to read.
-_MEASURE = 100
+_MEASURE = 80
 
 
 def show_brief(text: str, heading: str | None, console: Console) -> None:

@@ -72,13 +72,13 @@ def _list(result: Result, lab: Lab, console: Console, manner: Manner) -> Rendera
     for stage, members in groupby(result.checks, key=lambda check: check.stage):
         checks = tuple(members)
         judged = [check for check in checks if check.verdict is not Verdict.SKIPPED]
-        reasons = Counter(f"skipped: {one_line(c.message or '')}" for c in checks if c not in judged)
-        note = titles.get(stage, "") if judged else next(iter(reasons))
+        reasons = Counter(one_line(c.message or "no reason given") for c in checks if c not in judged)
+        note = titles.get(stage, "") if judged else f"{console.symbols.skipped} {next(iter(reasons))}"
         blocks.append(_stage_line(stage, note, checks, console))
         if judged and (every_line or any(check.verdict is not Verdict.PASSED for check in judged)):
             blocks.append(_stage_checks(judged, console))
         for reason, count in reasons.items() if judged else ():
-            blocks.append(Text(f"  {console.symbols.skipped} {count} {reason}", "skipped"))
+            blocks.append(Text(f"  {console.symbols.skipped} {count} skipped: {reason}", "skipped"))
     return Group(*blocks)
 
 
