@@ -75,13 +75,18 @@ class Stopped(Exception):
 
 
 class Arena:
-    """One set of services with the submission's processes on them. Open it with `open_arena`."""
+    """One set of services with the submission's processes on them. Open it with `open_arena`.
+
+    bursting  to be held by a check that loads the processes for a moment: checks that share the
+              arena would only slow each other
+    """
 
     def __init__(self, ground: Ground, setup: Setup, services: Mapping[str, Service], client: Client) -> None:
         self.setup = setup
         self.services = services
         self.processes: dict[str, Process] = {}
         self.links: dict[tuple[str, str], Link] = {}
+        self.bursting = threading.Lock()
         self._ground = ground
         self._client = client
         self._timeline: list[EvidenceRow] = []

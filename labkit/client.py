@@ -24,6 +24,8 @@ from labkit.pulse import Pulse
 
 DEADLINE_S = 5.0
 LONGEST_ANSWER = 1 << 20
+# Everything that waits for something waits at least this long before it gives up.
+PATIENCE_S = 0.1
 REFUSED = "connection refused"
 # A machine so slow that this is not enough gives no verdict at all.
 _LONGEST_GRACE_S = 5.0
@@ -54,6 +56,8 @@ class Exchange:
 
     sent, received  seconds on the run's clock; the request was decided between them
     late_s          seconds by which the machine itself was late in that time
+    starved         it took long, and the machine had no processor to spare meanwhile: a service that
+                    gives up waiting after a while may rightly have done so
     status          None where no HTTP answer came; then `failure` says what happened, in words
     """
 
@@ -66,6 +70,7 @@ class Exchange:
     body: bytes = b""
     failure: str | None = None
     done: Done = Done.YES
+    starved: bool = False
 
     @property
     def took_s(self) -> float:
@@ -184,7 +189,8 @@ class Client:
         received = self._clock() if received is None else received
         late = self._pulse.late_between(sent, received)
         done = done or (Done.UNKNOWN if failure else Done.YES)
-        return Exchange(request, sent, received, late, failure=failure, done=done, **answer)
+        starved = received - sent > PATIENCE_S and self._pulse.starved_between(sent, received)
+        return Exchange(request, sent, received, late, failure=failure, done=done, starved=starved, **answer)
 
 
 def _new_session() -> aiohttp.ClientSession:

@@ -22,6 +22,8 @@ from labkit.result import CheckResult, EvidenceRow, Verdict
 
 # Ends of a check or arena that say nothing: the grading is being given up.
 LEAVING = (Stopped,)
+# What got in the way of a check passes, as a rule.
+_MOST_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,15 @@ class Outcome:
 
 
 def outcome_of(function: Callable[[Any], None], bench: Any, arena: Arena) -> Outcome | None:
-    """Run a check. None where the grading is being given up."""
+    """Run a check, again where nothing came of it. None where the grading is being given up."""
+    for _ in range(_MOST_TRIES):
+        outcome = _tried(function, bench, arena)
+        if outcome is None or outcome.verdict is not Verdict.INCONCLUSIVE or outcome.own_fault:
+            break
+    return outcome
+
+
+def _tried(function: Callable[[Any], None], bench: Any, arena: Arena) -> Outcome | None:
     begin = time.monotonic()
     try:
         if arena.setup.exclusive:

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
 
 _BEAT_S = 0.02
+# Shares of a stretch of time. Below the first no processor was to spare; above the second nothing
+# ran when it should have, as in a container that has used up its quota.
+_LEAST_IDLE = 0.1
+_MOST_LATE = 0.2
+
+
+@dataclass(frozen=True)
+class _Beat:
+    """When a beat came, by how much all beats so far came late, and how long processors were idle."""
+
+    at: float
+    late: float
+    idle: float
 
 
 class Pulse:
-    """Sleeps in short beats and adds up by how much each one came late.
+    """Sleeps in short beats, and adds up by how much they came late and how long processors were idle.
 
     A thread that wakes late had to wait for a processor, as the submission's threads had. The sum
     over an interval is what a deadline in that interval is extended by.
@@ -20,8 +37,8 @@ class Pulse:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._times: list[float] = [clock()]
-        self._late: list[float] = [0.0]
+        self._processors = os.cpu_count() or 1
+        self._beats = [_Beat(clock(), 0.0, psutil.cpu_times().idle)]
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="labkit-pulse", daemon=True)
 
@@ -37,12 +54,22 @@ class Pulse:
             pulse._thread.join()
 
     def late_between(self, begin: float, end: float) -> float:
-        """Seconds by which beats came late from `begin` to `end` of the clock."""
-        times = self._times
-        first = max(bisect.bisect_right(times, begin) - 1, 0)
-        last = max(bisect.bisect_right(times, end) - 1, first)
-        overdue = max(end - times[last] - _BEAT_S, 0.0)
-        return self._late[last] - self._late[first] + overdue
+        """Seconds by which beats came late from `begin` to `end` (of the clock)."""
+        first, last = self._at(begin), self._at(end)
+        overdue = max(end - last.at - _BEAT_S, 0.0)
+        return last.late - first.late + overdue
+
+    def starved_between(self, begin: float, end: float) -> bool:
+        """Whether the machine as a whole had no processor to spare from `begin` to `end`."""
+        first, last = self._at(begin), self._at(end)
+        length = max(last.at - first.at, _BEAT_S)
+        idle = (last.idle - first.idle) / (length * self._processors)
+        return idle < _LEAST_IDLE or self.late_between(begin, end) > _MOST_LATE * length
+
+    def _at(self, moment: float) -> _Beat:
+        """The last beat up to a moment."""
+        place = bisect.bisect_right(self._beats, moment, key=lambda beat: beat.at)
+        return self._beats[max(place - 1, 0)]
 
     def _beat(self) -> None:
         for _ in itertools.count():
@@ -50,5 +77,5 @@ class Pulse:
             if self._ended.wait(_BEAT_S):
                 return
             now = self._clock()
-            self._late.append(self._late[-1] + max(now - begin - _BEAT_S, 0.0))
-            self._times.append(now)
+            late = self._beats[-1].late + max(now - begin - _BEAT_S, 0.0)
+            self._beats.append(_Beat(now, late, psutil.cpu_times().idle))

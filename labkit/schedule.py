@@ -8,13 +8,14 @@ everything that pytest or a watcher is told comes from the thread that called py
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from labkit import judging
-from labkit.arena import Arena, Ground, Setup, open_arena
+from labkit.arena import Arena, Ground, Setup, Stopped, open_arena
 from labkit.errors import LabkitError, SubmissionError
 from labkit.judging import Outcome
 from labkit.processes import Command, run_to_end
@@ -35,6 +36,8 @@ class Schedule:
         self.done: dict[CheckItem, Outcome] = {}
         self.critical_path_s = 0.0
         self._held: dict[CheckItem, Outcome] = {}
+        self._opened = threading.Condition()
+        self._open_arenas = 0
         self._plugin = plugin
         self._ground = ground
         self._bench = bench
@@ -149,7 +152,7 @@ class Schedule:
         setup: Setup = self._bench.ARENAS[name]
         try:
             with open_arena(self._ground, setup, first=first) as arena:
-                ready = self._ground.run.clock()
+                ready = self._wait_for_all(len(self._by_arena()))
                 work = len(items) if not setup.exclusive else 1
                 with ThreadPoolExecutor(max_workers=work, thread_name_prefix=name) as pool:
                     lengths = list(pool.map(lambda item: self._run_check(arena, item), items))
@@ -161,6 +164,17 @@ class Schedule:
             self._events.put((name, error))
         except BaseException as error:  # noqa: BLE001 - a thread's failure must reach the main thread
             self._events.put((name, LabkitError(f"the arena {name} broke down: {error!r}")))
+
+    def _wait_for_all(self, arenas: int) -> float:
+        """Begin no check before every arena is open: starting processes takes all processors."""
+        with self._opened:
+            self._open_arenas += 1
+            self._opened.notify_all()
+            while self._open_arenas < arenas:
+                self._opened.wait(0.02)
+                if self._ground.stopping.is_set():
+                    raise Stopped
+        return self._ground.run.clock()
 
     def _run_check(self, arena: Arena, item: CheckItem) -> float:
         """Run one check, unless it has been skipped already; seconds that it took."""

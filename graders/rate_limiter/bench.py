@@ -10,12 +10,25 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from labkit import Arena, CheckFailed, EvidenceRow, Exchange, Request, Setup, expect, rows_of, shortened
+from labkit import (
+    Arena,
+    CheckFailed,
+    EvidenceRow,
+    Exchange,
+    Inconclusive,
+    Request,
+    Setup,
+    expect,
+    rows_of,
+    shortened,
+)
 from labkit.clocks import time_of_day
 from labkit.history import Decision, Outcome, Violation, burst_excess, burst_shortfall
 
 PING = "/api/ping"
 MOST_EXCESS_BURSTS = 5
+RECOVERY_S = 5.0
+TOO_BUSY = "the machine was so busy that the service may have taken its slowness for an outage of Redis"
 
 
 def _setup(*, limit: int, window_ms: int, replicas: int, **more: object) -> Setup:
@@ -43,14 +56,17 @@ class Spent:
     """Requests of one client and their answers, in the order of sending."""
 
     exchanges: Sequence[Exchange]
+    policy: str
+    limit: int
 
     @property
     def decisions(self) -> list[Decision]:
-        return [_decision(exchange) for exchange in self.exchanges]
+        return [_decision(exchange, self.policy, self.limit) for exchange in self.exchanges]
 
     @property
     def admitted(self) -> int:
-        return sum(exchange.status == 200 for exchange in self.exchanges)
+        """Those that were certainly admitted within the budget."""
+        return sum(decision.outcome is Outcome.ADMITTED for decision in self.decisions)
 
     @property
     def rejected(self) -> list[Exchange]:
@@ -60,7 +76,7 @@ class Spent:
         return len(self.exchanges)
 
     def __add__(self, later: Spent) -> Spent:
-        return Spent([*self.exchanges, *later.exchanges])
+        return Spent([*self.exchanges, *later.exchanges], self.policy, self.limit)
 
 
 class Bench:
@@ -96,24 +112,33 @@ class Bench:
     def spend(self, client: str, count: int, *, processes: Sequence[str] = ("web-1",)) -> Spent:
         """`count` requests one by one, the processes taking turns."""
         turns = [processes[number % len(processes)] for number in range(count)]
-        return Spent([self.decided(self.arena.send(self.request(client, process=name))) for name in turns])
+        exchanges = [self.arena.send(self.request(client, process=name)) for name in turns]
+        if any(self._may_be_policy(exchange) for exchange in exchanges):
+            raise Inconclusive(TOO_BUSY)
+        return self._spent(exchanges)
 
     def burst(self, client: str, count: int, *, processes: Sequence[str] = ("web-1",)) -> Spent:
         """`count` requests all at once, spread evenly over the processes."""
         turns = [processes[number % len(processes)] for number in range(count)]
-        exchanges = self.arena.burst([self.request(client, process=name) for name in turns])
-        return Spent([self.decided(exchange) for exchange in exchanges])
+        requests = [self.request(client, process=name) for name in turns]
+        with self.arena.bursting:
+            exchanges = self.arena.burst(requests)
+        return self._spent(exchanges)
 
     def pace(self, client: str, count: int, *, every: float, processes: Sequence[str] = ("web-1",)) -> Spent:
         """`count` requests, one each `every` seconds, the processes taking turns."""
         turns = [processes[number % len(processes)] for number in range(count)]
         requests = [self.request(client, process=name) for name in turns]
-        exchanges = self.arena.paced(requests, every=every)
-        return Spent([self.decided(exchange) for exchange in exchanges])
+        return self._spent(self.arena.paced(requests, every=every))
+
+    def _spent(self, exchanges: Sequence[Exchange]) -> Spent:
+        return Spent([self.decided(exchange) for exchange in exchanges], self.policy, self.limit)
 
     def decided(self, exchange: Exchange) -> Exchange:
         """A limiter's answer is 200 or 429 as long as Redis is there; anything else fails the check."""
         answered([exchange])
+        if self._may_be_policy(exchange):
+            return exchange
         expect(
             exchange.status,
             one_of=(200, 429),
@@ -127,8 +152,14 @@ class Bench:
         )
         return exchange
 
+    def _may_be_policy(self, exchange: Exchange) -> bool:
+        """Whether a starved service may have taken the machine's slowness for an outage of Redis."""
+        return exchange.starved and _looks_like_policy(exchange, self.policy, self.limit)
+
     def has_status(self, exchange: Exchange, *wanted: int, reading: str, hint: str | None = None) -> None:
         """The answer has one of these statuses."""
+        if exchange.status not in wanted and self._may_be_policy(exchange):
+            raise Inconclusive(TOO_BUSY)
         expect(
             exchange.status,
             one_of=wanted,
@@ -300,7 +331,7 @@ class Bench:
         for moment in (before, after):
             self.arena.sleep_until(moment)
             exchanges += self.burst(client, self.limit, processes=self.replicas).exchanges
-        return Spent(exchanges)
+        return self._spent(exchanges)
 
     def _wait_until_admitted(self, client: str, *, patience: float) -> float:
         """When the client was admitted again, on the clock."""
@@ -442,6 +473,8 @@ class Bench:
             if not late:
                 break
             if attempt == 2:
+                if late[0].starved:
+                    raise Inconclusive(TOO_BUSY)
                 expect(
                     late[0].took_s,
                     at_most=within,
@@ -453,6 +486,7 @@ class Bench:
             self._is_by_policy(exchange)
 
     def _ask_during(self, outage: Callable[[], AbstractContextManager[None]]) -> list[Exchange]:
+        self._outlast_policy()
         client = self.fresh_client()
         self.spend(client, self.limit + 1)
         with outage():
@@ -460,6 +494,12 @@ class Bench:
             health = self.request(None, path="/healthz")
             exchanges = [self.arena.send(request) for request in (*limited, health)]
         return answered(exchanges)
+
+    def _outlast_policy(self) -> None:
+        """Wait while the service still answers as in the outage before this one, for as long as it may."""
+        latest = self.arena.clock() + RECOVERY_S
+        while self.ask(self.request(self.fresh_client())).status == 503 and self.arena.clock() < latest:
+            self.arena.sleep(0.1)
 
     def _is_by_policy(self, exchange: Exchange) -> None:
         if exchange.request.path == "/healthz":
@@ -497,7 +537,8 @@ class Bench:
 
     def _try_limit(self) -> Spent:
         request = self.request(self.fresh_client())
-        return Spent(answered([self.arena.send(request) for _ in range(self.limit + 3)]))
+        exchanges = answered([self.arena.send(request) for _ in range(self.limit + 3)])
+        return Spent(exchanges, self.policy, self.limit)
 
     @property
     def longest_retry_s(self) -> int:
@@ -519,9 +560,19 @@ def answered(exchanges: Iterable[Exchange]) -> list[Exchange]:
     return listed
 
 
-def _decision(exchange: Exchange) -> Decision:
+def _looks_like_policy(exchange: Exchange, policy: str, limit: int) -> bool:
+    """Whether an answer may come from the outage policy: one by the limiter counts what is left."""
+    if policy == "closed":
+        return exchange.status == 503
+    counted = [str(left) for left in range(1, limit)]
+    return exchange.status == 200 and exchange.headers.get("x-ratelimit-remaining") not in counted
+
+
+def _decision(exchange: Exchange, policy: str, limit: int) -> Decision:
     outcomes = {200: Outcome.ADMITTED, 429: Outcome.REJECTED}
     outcome = outcomes.get(exchange.status or 0, Outcome.UNKNOWN)
+    if exchange.starved and _looks_like_policy(exchange, policy, limit):
+        outcome = Outcome.UNKNOWN
     # What was not answered may still be decided at any later time.
     received = exchange.received if exchange.failure is None else math.inf
     return Decision(exchange.sent, received, outcome, process=exchange.request.process, ref=exchange)
