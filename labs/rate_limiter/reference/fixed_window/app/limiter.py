@@ -17,7 +17,7 @@ from redis.retry import Retry
 logger = logging.getLogger(__name__)
 
 # Outages must be answered within a second; a Redis that needs 100 ms per round trip must still do.
-TIMEOUT_S = 0.5
+TIMEOUT_S = 0.7
 # A thread that waits for a silent Redis serves nobody: after a timeout nobody asks for this long.
 REST_S = 0.5
 
