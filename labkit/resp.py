@@ -15,7 +15,8 @@ _SET_UP = frozenset(
 class Conversation:
     """One connection. Counts *flights*: commands sent without waiting for a reply in between.
 
-    A pipeline, a transaction sent at once or a script is one flight: one round trip.
+    A pipeline, a transaction sent at once or a script is one flight: one round trip. Where the bytes
+    are not RESP (inline commands), each turn of the client's is a flight.
     """
 
     def __init__(self) -> None:
@@ -23,6 +24,7 @@ class Conversation:
         self._replies = hiredis.Reader(notEnoughData=_MORE)
         self._waiting = 0
         self._counted = False
+        self._by_turns = False
 
     def sent(self, data: bytes) -> bool:
         """Take bytes of the client; tells whether they begin a flight of a decision."""
@@ -37,18 +39,37 @@ class Conversation:
 
     def answered(self, data: bytes) -> None:
         """Take bytes that the server sent and the client is given."""
+        if self._by_turns:
+            self._waiting = 0
+            return
+        try:
+            self._count_replies(data)
+        except hiredis.ProtocolError:
+            self._by_turns = True
+            self._waiting = 0
+
+    def _commands(self, data: bytes) -> list[bytes]:
+        """Names of the commands that `data` completes, in capitals; one without a name for a turn."""
+        if not self._by_turns:
+            try:
+                return self._names(data)
+            except hiredis.ProtocolError:
+                self._by_turns = True
+        return [b""]
+
+    def _names(self, data: bytes) -> list[bytes]:
+        self._requests.feed(data)
+        names = []
+        while (command := self._requests.gets()) is not _MORE:
+            word = command[0] if isinstance(command, list) and command else b""
+            names.append(word.upper() if isinstance(word, bytes) else b"")
+        return names
+
+    def _count_replies(self, data: bytes) -> None:
         self._replies.feed(data)
         while (reply := self._reply()) is not _MORE:
             if not isinstance(reply, hiredis.PushNotification):
                 self._waiting = max(self._waiting - 1, 0)
-
-    def _commands(self, data: bytes) -> list[bytes]:
-        """Names of the commands that `data` completes, in capitals."""
-        self._requests.feed(data)
-        names = []
-        while (command := self._requests.gets()) is not _MORE:
-            names.append(bytes(command[0]).upper() if command else b"")
-        return names
 
     def _reply(self) -> object:
         return self._replies.gets()
