@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -39,6 +40,7 @@ class Proof:
         self._console = console
         self._attempts: list[Attempt] = []
         self._ended = 0
+        self._began = time.monotonic()
 
     def begin(self, faults: Sequence[Fault], *, jobs: int) -> None:
         """Say what is going to be done; `faults` were seen before anything was run."""
@@ -84,7 +86,8 @@ class Proof:
         verdict = ("proven", "passed")
         if self.faults:
             verdict = (f"not proven, {len(self.faults)} faults: see above", "failed")
-        self._console.print(Text.assemble((self._lab.slug, "strong"), "  ", verdict))
+        took = f" by {len(self._attempts)} gradings in {time.monotonic() - self._began:.0f} s"
+        self._console.print(Text.assemble((self._lab.slug, "strong"), "  ", verdict, (took, "faint")))
 
     def _matrix(self) -> Table:
         table = Table.grid(padding=(0, 2, 0, 0))
