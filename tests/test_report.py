@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labkit.catalogue import find_lab
 from labkit.errors import UnknownName
-from labkit.report import Manner, open_console, show_result, to_junit
+from labkit.report import Console, Manner, open_console, show_result, to_junit
 from labkit.report.brief import section, show_brief
 from labkit.report.listing import hours
 from labkit.report.untrusted import lines, one_line
@@ -41,6 +41,11 @@ Let them expire.
 
 def result(name: str) -> Result:
     return Result.from_json((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def shown(graded: Result, manner: Manner = Manner()) -> str:  # noqa: B008 - frozen
@@ -213,6 +218,18 @@ class TestABrief:
 
         assert "##" not in file.getvalue()
         assert "One budget." in file.getvalue()
+
+    @pytest.mark.parametrize(("height", "paged"), [(10, True), (100, False)])
+    def test_is_paged_on_a_terminal_that_it_does_not_fit(self, height, paged, monkeypatch):
+        pages: list[str] = []
+        monkeypatch.setattr("click.echo_via_pager", pages.append)
+        monkeypatch.setenv("TERM", "xterm")
+        terminal = Terminal()
+
+        show_brief(BRIEF, None, Console(file=terminal, width=80, height=height, force_terminal=True))
+
+        assert ("One budget." in "".join(pages)) is paged
+        assert ("One budget." in terminal.getvalue()) is not paged
 
 
 @pytest.mark.parametrize("slug", ["rate-limiter"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import click
 from rich.markdown import Markdown
 
 from labkit.errors import UnknownName
@@ -16,13 +17,17 @@ _MEASURE = 80
 
 def show_brief(text: str, heading: str | None, console: Console) -> None:
     """Print it; on a terminal that it does not fit, through the pager. Raises UnknownName."""
-    page = Markdown(section(text, heading) if heading else text, hyperlinks=console.live)
-    width = min(console.width, _MEASURE)
-    if console.live and len(console.render_lines(page, console.options.update(width=width))) > console.height:
-        with console.pager(styles=True):
-            console.print(page, width=width)
+    wanted = section(text, heading) if heading else text
+    # ansi_dark has no background of its own: it is read on light terminals too
+    page = Markdown(wanted, hyperlinks=False, code_theme="ansi_dark")
+    with console.capture() as captured:
+        console.print(page, width=min(console.width, _MEASURE))
+    rendered = captured.get()
+    if console.live and rendered.count("\n") > console.height:
+        # unlike rich's, click's pager makes sure that `less` shows colours
+        click.echo_via_pager(rendered)
     else:
-        console.print(page, width=width)
+        console.file.write(rendered)
 
 
 def section(text: str, heading: str) -> str:

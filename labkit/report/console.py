@@ -26,6 +26,7 @@ _THEME = Theme(
         "faint": "dim",
         "command": "cyan",
         "strong": "bold",
+        "markdown.code": "cyan",
     }
 )
 
