@@ -37,12 +37,16 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         choices = sorted(known)
-        close = difflib.get_close_matches(name, choices, n=2, cutoff=0.5)
-        if close:
-            remedy = f"did you mean {' or '.join(close)}?"
-        else:
+        remedy = did_you_mean(name, choices)
+        if remedy is None:
             remedy = f"there is: {', '.join(choices)}" if choices else f"there is no {kind} at all"
         super().__init__(f"there is no {kind} {name!r}", remedy=remedy)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """A question with the closest of the known names, or None if none is close."""
+    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else None
 
 
 @dataclass(frozen=True)

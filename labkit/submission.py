@@ -6,7 +6,7 @@ import hashlib
 import os
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labkit.catalogue import Lab, find_lab
-from labkit.errors import ManifestError, Problem, UnknownName, UsageError
+from labkit.errors import ManifestError, Problem, UnknownName, UsageError, did_you_mean
 
 MANIFEST = "lab.toml"
 MIGRATE = "migrate"
@@ -97,11 +97,17 @@ def _parse(path: Path) -> _Manifest:
 def _problem(entry: Any) -> Problem:
     key = ".".join(str(part) for part in entry["loc"])
     if entry["type"] == "extra_forbidden":
-        allowed = "command" if key.startswith("setup.") else "lab, setup, processes, options"
-        return Problem(key, f"unknown key; allowed here: {allowed}")
+        model = _Setup if key.startswith("setup.") else _Manifest
+        return Problem(key, _unknown("key", key.rpartition(".")[2], list(model.model_fields)))
     if entry["type"] == "missing":
         return Problem(key, "missing")
     return Problem(key, f"{entry['msg'].lower()}, not {entry['input']!r}")
+
+
+def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    question = did_you_mean(name, known)
+    words = f"unknown {kind} {name!r}; allowed: {', '.join(known) or 'none'}"
+    return f"{words}; {question}" if question else words
 
 
 def _lab_of(manifest: _Manifest, path: Path) -> Lab:
@@ -115,7 +121,7 @@ def _role_problems(manifest: _Manifest, lab: Lab) -> Iterator[Problem]:
     allowed = [*lab.roles, MIGRATE]
     for role in manifest.processes:
         if role not in allowed:
-            yield Problem(f"processes.{role}", f"unknown role; allowed: {', '.join(allowed)}")
+            yield Problem(f"processes.{role}", _unknown("role", role, allowed))
     for role, required in lab.roles.items():
         if required and role not in manifest.processes:
             yield Problem(f"processes.{role}", "missing: how is this process started?")
@@ -125,9 +131,9 @@ def _option_problems(manifest: _Manifest, lab: Lab) -> Iterator[Problem]:
     known = {option.name: option.values for option in lab.options}
     for name, value in manifest.options.items():
         if name not in known:
-            yield Problem(f"options.{name}", f"unknown option; allowed: {', '.join(known) or 'none'}")
+            yield Problem(f"options.{name}", _unknown("option", name, list(known)))
         elif value not in known[name]:
-            yield Problem(f"options.{name}", f"{value!r} is none of {', '.join(known[name])}")
+            yield Problem(f"options.{name}", _unknown("value", value, known[name]))
     for name, values in known.items():
         if name not in manifest.options:
             yield Problem(f"options.{name}", f"missing: declare one of {', '.join(values)}")
