@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -105,7 +105,9 @@ def grade(order: Order, watcher: Watcher | None = None) -> Result:
     checks = planned_checks(order.lab, only=order.only, stage=order.stage)
     watcher = watcher or Silent()
     watcher.planned(checks)
-    with open_ground(submission, provider=order.provider, kit_python=order.reference) as ground:
+    with open_ground(
+        submission, provider=order.provider, kit_python=order.reference, tell=watcher.note
+    ) as ground:
         watcher.note(ground.provider_reason)
         grader = GraderPlugin(
             order.lab,
@@ -121,13 +123,15 @@ def grade(order: Order, watcher: Watcher | None = None) -> Result:
 
 
 @contextmanager
-def open_ground(submission: Submission, *, provider: str, kit_python: bool = False) -> Iterator[Ground]:
-    """A run with its loop, pulse and provider."""
+def open_ground(
+    submission: Submission, *, provider: str, kit_python: bool = False, tell: Callable[[str], None]
+) -> Iterator[Ground]:
+    """A run with its loop, pulse and provider; `tell` hears of what takes long."""
     with ExitStack() as stack:
         run = stack.enter_context(Run.open())
         loop = stack.enter_context(Loop.open())
         pulse = stack.enter_context(Pulse.open(run.clock))
-        chosen = choose_provider(provider, run=run, services=submission.lab.services)
+        chosen = choose_provider(provider, run=run, services=submission.lab.services, tell=tell)
         ground = Ground(
             run=run,
             loop=loop,

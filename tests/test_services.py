@@ -462,7 +462,7 @@ def test_external_postgres_makes_a_database_and_a_plain_role_and_drops_both(
     run: Run, database: Postgres
 ) -> None:
     with tcp_way_to(str(database.host.address)) as address:
-        admin = database._admin
+        admin = database.admin
         url = f"postgresql://{admin.user}:{admin.password}@{address}/{database.database}"
         with External(run, {"LABKIT_DATABASE_URL": url}).open("postgres") as service:
             assert isinstance(service, Postgres)

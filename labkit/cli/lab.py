@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from labkit.cli.ending import WRONG_USE
+from labkit.cli.services import services
 from labkit.errors import UsageError
 
 
@@ -22,6 +23,9 @@ def lab(context: click.Context, *, verbose: bool) -> None:  # noqa: ARG001 - `en
     """Labs that teach backend engineering; `grade` grades what you build in them."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+lab.add_command(services)
 
 
 @lab.command(name="list")

@@ -48,6 +48,10 @@ class Host(Protocol):
     def log(self) -> list[str]:
         """The last lines that the server wrote."""
 
+    @property
+    def memory(self) -> int | None:
+        """Bytes that its processes have in memory; None where that cannot be seen."""
+
     def start(self, *, empty: bool = False) -> None:
         """Start a stopped or killed server, with the data it had, or with none."""
 

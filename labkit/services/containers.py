@@ -61,6 +61,16 @@ class ContainerHost:
             written: bytes = self._wrapped.logs(tail=LOG_LINES)
         return written.decode(errors="replace").splitlines()
 
+    @property
+    def memory(self) -> int | None:
+        """As `docker stats` counts it: without what the system may drop from its file cache."""
+        with engine.translated(f"measure {self._recipe.name}"):
+            found = self._wrapped.client.api.stats(self._wrapped.id, stream=False, one_shot=True)
+        memory = found.get("memory_stats", {})
+        if "usage" not in memory:
+            return None
+        return int(memory["usage"]) - int(memory.get("stats", {}).get("inactive_file", 0))
+
     def start(self, *, empty: bool = False) -> None:
         """Start it if it does not run; with `empty`, in a new container without the old one's data."""
         if empty:

@@ -53,6 +53,10 @@ class ExternalHost:
     def log(self) -> list[str]:
         return []
 
+    @property
+    def memory(self) -> int | None:
+        return None
+
     def start(self, *, empty: bool = False) -> None:
         raise self._refusal("emptied" if empty else "started")
 

@@ -43,8 +43,8 @@ class Postgres:
     ) -> None:
         self.host = host
         self.database = database
-        self._admin = admin
-        self._guest = guest
+        self.admin = admin
+        self.guest = guest
         self._options = dict(options or {})
 
     @cached_property
@@ -54,7 +54,7 @@ class Postgres:
         return f"PostgreSQL {version}"
 
     def environment(self, at: TcpAddress) -> dict[str, str]:
-        login = f"{quote(self._guest.user, safe='')}:{quote(self._guest.password, safe='')}"
+        login = f"{quote(self.guest.user, safe='')}:{quote(self.guest.password, safe='')}"
         return {"DATABASE_URL": f"postgresql://{login}@{at}/{quote(self.database, safe='')}"}
 
     def connect(self, dbname: str | None = None, **options: Any) -> psycopg.Connection[Any]:
@@ -90,7 +90,7 @@ class Postgres:
             if isinstance(address, UnixAddress)
             else {"host": address.host, "port": address.port}
         )
-        return {**self._options, **where, "user": self._admin.user, "password": self._admin.password}
+        return {**self._options, **where, "user": self.admin.user, "password": self.admin.password}
 
     def _down(self, cause: object) -> ServiceDown:
         return ServiceDown(f"Postgres at {self.host.address} does not answer: {str(cause).splitlines()[0]}")

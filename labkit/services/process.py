@@ -70,6 +70,14 @@ class ProcessHost:
             return text.splitlines()[-LOG_LINES:]
         return []
 
+    @property
+    def memory(self) -> int | None:
+        total = 0
+        for process in self._family():
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_info().rss
+        return total
+
     def start(self, *, empty: bool = False) -> None:
         """Start it if it does not run; with `empty`, a running one is killed first."""
         if self._is_running and not empty:
