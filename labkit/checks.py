@@ -126,6 +126,8 @@ def _say_choice(choices: Sequence[Any]) -> str:
 def _say(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
     return "nothing" if value is None else str(value)
 
 

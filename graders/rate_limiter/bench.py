@@ -149,7 +149,10 @@ class Bench:
             one_of=(200, 429),
             unit="as the status of a request with a valid key",
             hints=[
-                (lambda status: status == 503, "Redis was up: the outage policy is for outages"),
+                (
+                    lambda status: status == 503,
+                    "Redis was up: a lost race or a full pool is no outage",
+                ),
                 (lambda status: status >= 500, "see the process's own output for what broke"),
             ],
             evidence=lambda: [*rows_of([exchange], mark=exchange), *self.output(exchange.request.process)],
@@ -166,7 +169,7 @@ class Bench:
         if exchange.status not in wanted and self._may_be_policy(exchange):
             raise Inconclusive(TOO_BUSY)
         expect(
-            exchange.status,
+            exchange.status or exchange.failure,
             one_of=wanted,
             unit=f"as the status of {exchange.request.method} {exchange.request.path}",
             hints=[(lambda _: hint is not None, hint or "")],
@@ -179,10 +182,14 @@ class Bench:
         body = exchange.json()
         body = body if isinstance(body, dict) else {}
         evidence = rows_of([exchange], mark=exchange)
-        media_type = exchange.headers.get("content-type", "no Content-Type").partition(";")[0].strip().lower()
-        unit = f"as the media type of a {exchange.status}"
+        media_type = exchange.headers.get("content-type", "none").partition(";")[0].strip().lower()
         expect(
-            media_type, equals="application/problem+json", unit=unit, evidence=evidence, reading="The answers"
+            media_type,
+            equals="application/problem+json",
+            unit=f"as the media type of a {exchange.status}",
+            hints=[(bool, "every error is a problem document (RFC 9457), whoever answers it")],
+            evidence=evidence,
+            reading="The answers",
         )
         unit = f"as the member status in the body of a {exchange.status}"
         expect(
@@ -465,7 +472,7 @@ class Bench:
                 expected=f"{self.limit} of {len(tried)} requests of a fresh client admitted, then 429,"
                 f" {within:g} s after Redis is back",
                 observed=f"{tried.admitted} admitted, {len(tried.rejected)} rejected",
-                hint="does the service connect to Redis again by itself?",
+                hint="does the service connect to Redis again by itself, and bring back what it needs there?",
                 evidence=[*shortened(rows_of(tried.exchanges)), *self.output("web-1")],
                 reading="When Redis fails",
             )
@@ -484,6 +491,7 @@ class Bench:
                     late[0].took_s,
                     at_most=within,
                     unit="s for an answer while Redis cannot be asked",
+                    hints=[(bool, "time-outs and retries add up: give the whole decision one deadline")],
                     evidence=rows_of(exchanges, mark=late[0]),
                     reading="When Redis fails",
                 )
@@ -498,7 +506,7 @@ class Bench:
             limited = [self.request(client), self.request(self.fresh_client()), self.request(client)]
             health = self.request(None, path="/healthz")
             exchanges = [self.arena.send(request) for request in (*limited, health)]
-        return answered(exchanges)
+        return answered(exchanges, hint="what waits for Redis needs a time-out, reading too")
 
     def _outlast_policy(self) -> None:
         """Wait while the service still answers as in the outage before this one, for as long as it may."""
@@ -512,6 +520,8 @@ class Bench:
             return
         wanted = 200 if self.policy == "open" else 503
         hint = f'on_redis_outage = "{self.policy}" is declared'
+        if exchange.status == 500:
+            hint += "; which of the client library's errors is not caught?"
         self.has_status(exchange, wanted, reading="When Redis fails", hint=hint)
         if self.policy == "closed":
             self.is_problem(exchange)
@@ -551,7 +561,7 @@ class Bench:
         return math.ceil(self.window * (1 + 1 / self.limit)) + 1
 
 
-def answered(exchanges: Iterable[Exchange]) -> list[Exchange]:
+def answered(exchanges: Iterable[Exchange], *, hint: str | None = None) -> list[Exchange]:
     """Every request got an HTTP answer within its time; else the check fails and says what came."""
     listed = list(exchanges)
     for exchange in listed:
@@ -559,6 +569,7 @@ def answered(exchanges: Iterable[Exchange]) -> list[Exchange]:
             raise CheckFailed(
                 expected="an HTTP answer within 5 s",
                 observed=exchange.failure,
+                hint=hint,
                 evidence=rows_of([exchange], mark=exchange),
                 reading="Starting and stopping",
             )

@@ -49,8 +49,8 @@ def test_a_fresh_client_gets_exactly_its_limit(bench: Bench) -> None:
 def test_a_limit_of_one_admits_one(bench: Bench) -> None:
     """With RATE_LIMIT=1 a fresh client gets exactly one request through."""
     bench.exactly_the_limit(
-        lambda client: bench.burst(client, 4),
-        unit="of 4 requests admitted, all at once",
+        lambda client: bench.spend(client, 4),
+        unit="of 4 requests admitted, one by one",
         hints={0: "does a rounding or a reserve eat the only one?"},
         reading="The laws",
     )
@@ -74,6 +74,7 @@ def test_one_client_never_touches_another(bench: Bench) -> None:
             spent.exchanges[0].headers.get("x-ratelimit-remaining"),
             equals=str(bench.limit - 1),
             unit=f"as X-RateLimit-Remaining of {neighbour!r}, fresh, while {client!r} is over budget",
+            hints=[(bool, "two clients share a budget: is it kept under the whole key, and the key alone?")],
             evidence=rows_of(spent.exchanges, mark=spent.exchanges[0]),
             reading="Identity",
         )
@@ -94,7 +95,8 @@ def test_retry_after_tells_the_truth(bench: Bench) -> None:
     expect(
         again.status,
         equals=200,
-        unit=f"{wait} s after a 429 with Retry-After: {wait}",
+        unit=f"for a request {wait} s after a 429 with Retry-After: {wait}",
+        hints={429: "it is the time until a request would be admitted, rounded up"},
         evidence=rows_of([refused, again], mark=again),
         reading="Retry-After",
     )
@@ -119,8 +121,16 @@ def test_silence_brings_the_budget_back(bench: Bench) -> None:
         bench.arena.sleep(silence)
         later = bench.burst(client, 2 * bench.limit)
 
-        bench.holds(refill_shortfall(spent.decisions, later.decisions, **facts), reading="The laws")
-        bench.holds(refill_excess(spent.decisions, later.decisions, **facts), reading="The laws")
+        bench.holds(
+            refill_shortfall(spent.decisions, later.decisions, **facts),
+            hint="too little came back: is W in milliseconds, and the rate L per W?",
+            reading="The laws",
+        )
+        bench.holds(
+            refill_excess(spent.decisions, later.decisions, **facts),
+            hint="too much came back: an empty bucket fills evenly, L per W",
+            reading="The laws",
+        )
 
 
 @check(points=4, kills=["rejected-requests-are-counted"], arena="brisk", needs=LIMITS)

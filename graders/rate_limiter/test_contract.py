@@ -33,6 +33,12 @@ def test_ping_names_the_instance(bench: Bench) -> None:
             answer.json(),
             equals={"pong": True, "instance": name},
             unit="as the body of /api/ping",
+            hints=[
+                (
+                    lambda body, name=name: isinstance(body, dict) and body.get("instance") != name,
+                    "INSTANCE is in the environment, another one for each process",
+                )
+            ],
             evidence=rows_of([answer], mark=answer),
             reading="The answers",
         )
@@ -45,7 +51,8 @@ def test_items_echo_their_id(bench: Bench) -> None:
     for item in ("42", "a", "Order-7f", "-", "0042", "x" * 64):
         answer = bench.ask(bench.request(client, path=f"/api/items/{item}"))
 
-        bench.has_status(answer, 200, reading="The answers")
+        hint = "an id is any letters, digits and dashes, not a number only"
+        bench.has_status(answer, 200, reading="The answers", hint=hint)
         expect(
             answer.json(),
             equals={"id": item, "instance": "web-1"},
@@ -60,10 +67,14 @@ def test_a_request_without_a_valid_key_is_refused(bench: Bench) -> None:
     """Without X-Api-Key, or with an empty one or one over 128 characters, any /api/ request gets 400."""
     longest = bench.fresh_client(length=128)
     for path in ("/api/ping", "/api/items/42"):
-        for key in (None, "", longest + "x"):
+        for key, hint in (
+            (None, "who sends no key is no client: there is no budget to take from"),
+            ("", "an empty key is none"),
+            (longest + "x", "129 characters: cut off, the key would be somebody else's"),
+        ):
             answer = bench.ask(bench.request(key, path=path))
 
-            bench.has_status(answer, 400, reading="Identity")
+            bench.has_status(answer, 400, reading="Identity", hint=hint)
             bench.is_problem(answer)
     answer = bench.ask(bench.request(longest))
 
@@ -106,8 +117,14 @@ def test_over_budget_is_429_with_retry_after(bench: Bench) -> None:
         retry_after = answer.headers.get("retry-after")
         evidence = rows_of([answer], mark=answer)
         if answer.status == 200:
-            unit = "as Retry-After of a 200"
-            expect(retry_after, equals=None, unit=unit, evidence=evidence, reading="Retry-After")
+            expect(
+                retry_after,
+                equals=None,
+                unit="as Retry-After of a 200",
+                hints=[(bool, "it makes a client wait that need not")],
+                evidence=evidence,
+                reading="Retry-After",
+            )
             continue
         bench.is_problem(answer)
         whole = retry_after is not None and retry_after.isascii() and retry_after.isdigit()
@@ -117,6 +134,7 @@ def test_over_budget_is_429_with_retry_after(bench: Bench) -> None:
             unit="as Retry-After of a 429, in whole seconds",
             hints=[
                 (lambda value: value is None, "the client has to be told when to come back"),
+                (lambda value: isinstance(value, str) and "GMT" in value, "seconds from now are promised"),
                 (lambda value: isinstance(value, str), "delay-seconds is digits only: round up"),
                 (
                     lambda value: value > 1000,
@@ -163,7 +181,8 @@ def test_health_is_never_limited(bench: Bench) -> None:
     requests = [bench.request(key, path="/healthz") for key in (client, None) for _ in range(2 * bench.limit)]
 
     for answer in [bench.ask(request) for request in requests]:
-        bench.has_status(answer, 200, reading="The answers")
+        hint = "only what lies under /api/ is limited, with a key or without"
+        bench.has_status(answer, 200, reading="The answers", hint=hint)
 
 
 @check(

@@ -32,12 +32,14 @@ def test_replicas_share_one_budget(bench: Bench) -> None:
 def test_replicas_race_for_one_budget(bench: Bench) -> None:
     """Of many requests that reach several replicas at once, exactly L are admitted."""
     asked = 6 * bench.limit
+    hint = "does a replica decide before it knows what the others have admitted?"
+    too_many = dict.fromkeys(range(bench.limit + 1, asked + 1), hint)
 
     for _ in range(ROUNDS):
         bench.exactly_the_limit(
             lambda client: bench.burst(client, asked, processes=bench.replicas),
             unit=f"of {asked} requests to {len(bench.replicas)} replicas admitted, all at once",
-            hints={len(bench.replicas) * bench.limit: "each replica seems to keep a count of its own"},
+            hints=too_many,
             reading="Races",
         )
 
@@ -69,7 +71,13 @@ def test_every_key_has_a_time_to_live(bench: Bench) -> None:
                 ttl_ms,
                 one_of=range(longest_ms + 1),
                 unit=f"ms of time to live (3W + 1 s = {longest_ms} ms) left of key {key!r}",
-                hints={-1: "it has none: if nobody comes back, it stays in Redis for ever"},
+                hints=[
+                    (
+                        lambda left: left == -1,
+                        "it has none: if nobody comes back, it stays in Redis for ever",
+                    ),
+                    (lambda left: left > longest_ms, "EXPIRE takes seconds, PEXPIRE milliseconds"),
+                ],
                 evidence=bench.keys_in_redis,
                 reading="Shared state",
             )
@@ -89,6 +97,7 @@ def test_silence_leaves_nothing_behind(bench: Bench) -> None:
         left,
         equals=[],
         unit="as the keys left of silent clients",
+        hints=[(bool, "what is written for a client has to go with its window")],
         evidence=bench.keys_in_redis,
         reading="Shared state",
     )
@@ -118,12 +127,16 @@ def test_sigterm_finishes_what_was_begun(bench: Bench) -> None:
     """On SIGTERM a replica answers the request it has begun, then exits with code 0 within 8 s."""
     answer, code = bench.terminate_during_a_request("web-2")
 
-    bench.has_status(answer, 200, reading="Starting and stopping")
+    hint = "the request had begun: on SIGTERM take no new ones, finish these, then exit"
+    bench.has_status(answer, 200, reading="Starting and stopping", hint=hint)
     expect(
         code,
         equals=0,
         unit="as the exit code after SIGTERM",
-        hints={None: "still running after 8 s", -15: "SIGTERM killed it: nothing handles the signal"},
+        hints={
+            None: "still running after 8 s",
+            -15: "the signal ended it: not handled, or raised again after the graceful stop",
+        },
         evidence=lambda: bench.output("web-2"),
         reading="Starting and stopping",
     )
