@@ -66,9 +66,10 @@ def test_opens_with_two_commands_of_one_line_each():
 def test_ci_runs_the_first_two_as_they_stand():
     script = (ROOT / ".ci/run").read_text(encoding="utf-8")
 
-    assert '"README: a first grading" commanded 1' in script
-    assert '"README: the tests" commanded 2' in script
-    assert ".venv/bin/lab prove" in script
+    assert "first_grading() { commanded 1; }" in script
+    assert "tests() { commanded 2; }" in script
+    assert "proof() { .venv/bin/lab prove; }" in script
+    assert "for each in packages first_grading tests style proof engine containers wheel;" in script
 
 
 @pytest.mark.slow
