@@ -88,6 +88,7 @@ class SlidingCounter:
                     self._silent_at = time.monotonic()
                 self._note_reachable(False, error)
                 raise LimiterUnavailable from error
+        self._silent_at = 0.0
         self._note_reachable(True)
         retry_after_s = 0 if admitted else max(1, math.ceil(wait_us / 1_000_000))
         return Decision(admitted=bool(admitted), remaining=remaining, retry_after_s=retry_after_s)
