@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 
 SCHEMA = "labkit.result/v1"
+# What the terminal tells besides; others read the file, and its schema is fixed.
+_NOT_IN_SCHEMA = ("notes", "message")
 
 
 class Verdict(StrEnum):
@@ -97,8 +99,12 @@ class Result:
         return EXIT_CODES[self.verdict]
 
     def to_json(self) -> str:
-        """The result as JSON text; key order is that of the schema."""
+        """The result as JSON text: exactly the keys of the schema, in its order."""
         body = asdict(self)
+        for key in _NOT_IN_SCHEMA:
+            del body[key]
+        for check in body["checks"]:
+            del check["reading"]
         schema = body.pop("schema")
         return json.dumps({"schema": schema, **body}, indent=2, ensure_ascii=False) + "\n"
 

@@ -68,7 +68,7 @@ def proof(lab: Lab, *, mutant: str | None = None, repeat: int = 1) -> tuple[int,
 def test_a_sound_lab_is_proven_and_its_matrix_shown(greeter):
     code, page = proof(greeter)
 
-    assert code == 0
+    assert code == 0, page
     assert "greeter  proven" in page
     assert "2 checks, 100 points; 1 template, 1 reference, 2 mutants" in page
     assert "✓ says-the-word" in page
@@ -78,7 +78,7 @@ def test_a_sound_lab_is_proven_and_its_matrix_shown(greeter):
 def test_repeats_are_counted_for_each_verdict_and_claim(greeter):
     code, page = proof(greeter, mutant="greets-nobody", repeat=3)
 
-    assert code == 0
+    assert code == 0, page
     assert "✓ says-the-name 3/3" in page
     assert "mutant greets-nobody  failed 3/3" in page
     assert "template" not in page
