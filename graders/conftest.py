@@ -6,6 +6,7 @@ fault of the kit. pytest's own -k, --junitxml and --collect-only work on checks 
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class Grading:
         self.reason = "nothing is graded"
         if not config.option.collectonly:
             services = config.getoption("--services")
-            ground = self._stack.enter_context(open_ground(submission, provider=services))
+            ground = self._stack.enter_context(open_ground(submission, provider=services, tell=_say))
             self.reason = ground.provider_reason
         self.grader = GraderPlugin(self.lab, ground=ground, seed=self.seed, collect_only=ground is None)
 
@@ -82,3 +83,8 @@ class Grading:
         faults = [self.grader.fault.message] if self.grader.fault else []
         for fault in (*faults, *self.grader.own_faults):
             terminalreporter.write_line(f"labkit itself failed, the submission is not to blame: {fault}")
+
+
+def _say(text: str) -> None:
+    """What takes long before the first check: pytest's own report has not begun yet."""
+    print(text, file=sys.stderr)

@@ -140,7 +140,7 @@ def test_a_check_that_breaks_is_the_kits_own_fault(greeter):
     code, page = proof(greeter, mutant="knows-one-word")
 
     assert code == 3
-    assert "the grader broke: says-the-word: AttributeError" in page
+    assert "the grader broke: says-the-word: the check itself broke: AttributeError" in page
 
 
 def test_a_patch_that_does_not_apply_is_no_proof(greeter):

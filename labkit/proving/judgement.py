@@ -70,7 +70,9 @@ def faults_in(attempt: Attempt, checks: Sequence[PlannedCheck]) -> Iterator[Faul
         yield Fault(case.title, attempt.broken or "came to no result", Kind.OWN)
         return
     if result.verdict is Verdict.ERROR:
-        yield Fault(case.title, f"the grader broke: {result.message} (seed {result.seed})", Kind.OWN)
+        doubts = [check for check in result.checks if check.verdict is Verdict.INCONCLUSIVE]
+        broke = "; ".join(f"{check.id}: {check.message}" for check in doubts)
+        yield Fault(case.title, f"the grader broke: {broke} (seed {result.seed})", Kind.OWN)
         return
     judge = {"template": _of_template, "reference": _of_reference, "mutant": _of_mutant}[case.kind]
     for fault in judge(case, result, checks):
