@@ -10,7 +10,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable
+from contextlib import ExitStack, suppress
 
 from labkit.loop import Loop
 from labkit.ports import LOOPBACK, free_port
@@ -18,6 +18,9 @@ from labkit.resp import Conversation
 from labkit.services import Address, TcpAddress, UnixAddress
 
 _CHUNK = 1 << 16
+_BACKLOG = 1024
+# Answers that one connection may have on their way; the service waits for the process beyond.
+_MOST_ON_THE_WAY = 1024
 _REBIND_WITHIN_S = 1.0
 
 
@@ -36,7 +39,8 @@ class Link:
         self._lease = free_port()
         self.address = TcpAddress(LOOPBACK, self._lease.port)
         self._socket = _bound(self._lease.port)
-        self._server: asyncio.Server | None = None
+        self._listening = False
+        self._serving: set[asyncio.Task[None]] = set()
         self._connections: set[_Connection] = set()
         self._flights = 0
         self._delay = 0.0
@@ -45,7 +49,7 @@ class Link:
 
     def open(self) -> None:
         """Let connections through."""
-        self._loop.run(self._listen())
+        self._loop.call(self._listen)
 
     def close(self) -> None:
         """Cut everything and give the port back."""
@@ -59,7 +63,7 @@ class Link:
 
     def cut(self) -> None:
         """End all connections; new ones are let through."""
-        self._loop.call(self._abort_all)
+        self._loop.call(self._cut_all)
 
     def delay(self, seconds: float) -> None:
         """Let each answer of the service arrive `seconds` later, from now on."""
@@ -80,41 +84,48 @@ class Link:
         """Flights so far (see Conversation); only Redis is followed."""
         return self._flights
 
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, sock=self._socket, backlog=1024)
+    def _listen(self) -> None:
+        self._socket.listen(_BACKLOG)
+        asyncio.get_running_loop().add_reader(self._socket, self._accept)
+        self._listening = True
 
     def _shut(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listening:
+            self._listening = False
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
             # Bound and silent, so that nobody else can take the port before `open`.
             self._socket = _bound(self.address.port)
-        self._abort_all()
+        self._cut_all()
 
-    def _abort_all(self) -> None:
-        for connection in list(self._connections):
-            connection.abort()
+    def _cut_all(self) -> None:
+        for serving in self._serving:
+            serving.cancel()
 
     def _send_held(self) -> None:
         for connection in self._connections:
             connection.send_held()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            upstream_reader, upstream_writer = await _connect(self._upstream)
-        except OSError:
-            writer.transport.abort()
-            return
-        connection = _Connection(self, writer, upstream_writer)
-        self._connections.add(connection)
-        try:
-            await asyncio.gather(
-                connection.pump(reader, connection.from_process),
-                connection.pump(upstream_reader, connection.from_service),
-            )
-        finally:
-            connection.abort()
-            self._connections.discard(connection)
+    def _accept(self) -> None:
+        """Take one connection. It is known from here on, so that no cut can miss it."""
+        with suppress(OSError):  # whoever it was has left again
+            accepted, _ = self._socket.accept()
+            serving = asyncio.get_running_loop().create_task(self._serve(accepted))
+            self._serving.add(serving)
+            serving.add_done_callback(self._serving.discard)
+            serving.add_done_callback(lambda _: accepted.close())
+
+    async def _serve(self, accepted: socket.socket) -> None:
+        with ExitStack() as stack, suppress(OSError):
+            accepted.setblocking(False)
+            reader, down = await asyncio.open_connection(sock=accepted, limit=_CHUNK)
+            stack.callback(down.transport.abort)
+            upstream_reader, up = await _connect(self._upstream)
+            stack.callback(up.transport.abort)
+            connection = _Connection(self, down, up)
+            self._connections.add(connection)
+            stack.callback(self._connections.discard, connection)
+            await connection.serve(reader, upstream_reader)
 
 
 class _Connection:
@@ -126,17 +137,32 @@ class _Connection:
         self._up = up
         self._conversation = Conversation() if link.service == "redis" else None
         self._held: list[bytes] | None = None
+        self._on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_MOST_ON_THE_WAY)
 
-    async def pump(self, reader: asyncio.StreamReader, take: Callable[[bytes], None]) -> None:
+    async def serve(self, reader: asyncio.StreamReader, upstream_reader: asyncio.StreamReader) -> None:
+        """Pass bytes on until the service has said farewell and the process has all its answers."""
+        others = asyncio.gather(self._take_answers(upstream_reader), self._send_all(reader))
+        try:
+            await self._deliver_all()
+            self._down.close()
+            await self._down.wait_closed()
+        finally:
+            others.cancel()
+
+    async def _send_all(self, reader: asyncio.StreamReader) -> None:
+        """From the process to the service. The farewell of a process that is held comes before its bytes."""
         try:
             while data := await reader.read(_CHUNK):
-                take(data)
+                self._send(data)
+                await self._up.drain()
         except OSError:
-            pass
-        # Either end's farewell ends both; replies that are on their way still arrive.
-        asyncio.get_running_loop().call_later(self._link._delay, self.abort)
+            self._up.transport.abort()
+        if self._held is not None:
+            self._up.transport.abort()
+        elif not self._up.transport.is_closing():
+            self._up.write_eof()
 
-    def from_process(self, data: bytes) -> None:
+    def _send(self, data: bytes) -> None:
         link = self._link
         if self._conversation is not None and self._conversation.sent(data):
             link._flights += 1
@@ -148,25 +174,35 @@ class _Connection:
         else:
             _write(self._up, data)
 
-    def from_service(self, data: bytes) -> None:
-        if self._link._delay:
-            asyncio.get_running_loop().call_later(self._link._delay, self._deliver, data)
-        else:
-            self._deliver(data)
-
     def send_held(self) -> None:
         held, self._held = self._held or [], None
         for data in held:
             _write(self._up, data)
 
-    def abort(self) -> None:
-        self._down.transport.abort()
-        self._up.transport.abort()
+    async def _take_answers(self, reader: asyncio.StreamReader) -> None:
+        """From the service; the end is an empty answer that is on its way as all others are."""
+        loop = asyncio.get_running_loop()
+        data = b"more"
+        while data:
+            try:
+                data = await reader.read(_CHUNK)
+            except OSError:
+                data = b""
+            await self._on_the_way.put((loop.time() + self._link._delay, data))
 
-    def _deliver(self, data: bytes) -> None:
-        if self._conversation is not None:
-            self._conversation.answered(data)
-        _write(self._down, data)
+    async def _deliver_all(self) -> None:
+        """To the process, each answer when it is due, none before the one that came before it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due, data = await self._on_the_way.get()
+            if due > loop.time():
+                await asyncio.sleep(due - loop.time())
+            if not data:
+                return
+            if self._conversation is not None:
+                self._conversation.answered(data)
+            _write(self._down, data)
+            await self._down.drain()
 
 
 def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
