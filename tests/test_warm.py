@@ -359,7 +359,7 @@ def test_what_a_reboot_left_is_removed_and_no_process_that_has_the_number_now(tm
     temp = tmp_path / "temp"
     left = temp / "labkit-0123abcd-postgres-1"
     left.mkdir(parents=True)
-    stale = Pool(os.getpid(), 1.0, "0123abcd", str(temp), "embedded", "", "/nowhere", "0.1.0")
+    stale = Pool(os.getpid(), 1.0, "0123abcd", str(temp), "embedded", ["redis"], "", "/nowhere", "0.1.0")
     state.mkdir()
     with pool.written(stale):
         assert read_pool() == stale
@@ -387,15 +387,17 @@ def test_keeper_that_cannot_start_its_services_says_why_and_leaves_nothing():
     assert read_pool() is None
 
 
-def test_pool_of_another_kit_or_of_another_kind_is_left_alone(keep, run, monkeypatch):
-    monkeypatch.setattr(choice, "engine_is_absent", lambda: "there is none")
-    other = replace(keep({"redis": 1}), kit="0.0.9")
-    (pool.state_folder() / "services.json").write_text(json.dumps(vars(other)))
-    assert not isinstance(choose_provider("auto", run=run, services=["redis"], tell=print).provider, Warm)
+@pytest.mark.parametrize(
+    "other", [{"kit": "0.0.9"}, {"provider": "containers"}, {"kinds": ["kafka"]}, {"born": 1.0}], ids=str
+)
+def test_pool_that_is_not_what_a_grading_wants_is_left_alone(keep, run, other):
+    kept = keep({"redis": 1})
+    assert isinstance(choose_provider("embedded", run=run, services=["redis"], tell=print).provider, Warm)
 
-    containers = replace(other, kit=pool.version("portfolio-labkit"), provider="containers")
-    (pool.state_folder() / "services.json").write_text(json.dumps(vars(containers)))
+    (pool.state_folder() / "services.json").write_text(json.dumps(vars(replace(kept, **other))))
     assert not isinstance(choose_provider("embedded", run=run, services=["redis"], tell=print).provider, Warm)
+
+    (pool.state_folder() / "services.json").write_text(json.dumps(vars(kept)))
 
 
 @pytest.fixture

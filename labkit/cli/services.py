@@ -89,7 +89,7 @@ def status() -> None:
         return
     standing = _asked(Line, pool, want="status")
     what = "containers" if pool.provider == "containers" else "embedded servers"
-    version = "" if pool.fits else f", by labkit {pool.kit}: this one does not use them"
+    version = "" if pool.is_of_this_kit else f", by labkit {pool.kit}: this one does not use them"
     click.echo(f"{what}, up since {pool.up_since}, process {pool.pid}{version}\n")
     open_console(sys.stdout).print(_table(standing["servers"]))
     total = sum(server["memory"] or 0 for server in standing["servers"])

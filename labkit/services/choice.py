@@ -47,7 +47,7 @@ def choose_provider(wanted: str, *, run: Run, services: Sequence[str], tell: Tel
         from labkit.services.external import External
 
         return Chosen(External(run), "services: those at the addresses you gave")
-    return _warm(wanted, run) or _own(wanted, run, services, tell)
+    return _warm(wanted, run, services) or _own(wanted, run, services, tell)
 
 
 def choose_kind(wanted: str, services: Sequence[str], tell: Tell) -> tuple[str, str]:
@@ -104,13 +104,15 @@ def _has_context(config: Path) -> bool:
         return False
 
 
-def _warm(wanted: str, run: Run) -> Chosen | None:
-    """The services that are kept running, if they are of the wanted kind and of this kit."""
+def _warm(wanted: str, run: Run, services: Sequence[str]) -> Chosen | None:
+    """The services that are kept running, if they are all that is wanted, and of this kit."""
     from labkit.services.pool import read_pool
     from labkit.services.warm import Warm
 
     pool = read_pool()
-    if pool is None or wanted not in ("auto", pool.provider) or not pool.fits or pool.process() is None:
+    if pool is None or wanted not in ("auto", pool.provider) or not set(services) <= set(pool.kinds):
+        return None
+    if not pool.is_of_this_kit or pool.process() is None:
         return None
     what = "containers" if pool.provider == "containers" else "embedded servers"
     provider = Warm(pool, partial(own_provider, pool.provider, run))

@@ -111,14 +111,14 @@ def _keep(order: Facts) -> None:
         keeper.open()
         path = run.folder / "keeper"
         stack.enter_context(_listening(path, keeper))
-        stack.enter_context(written(_pool(run, provider.name, path)))
+        stack.enter_context(written(_pool(run, order, path)))
         _say({})
         keeper.wait()
 
 
-def _pool(run: Run, provider: str, path: Path) -> Pool:
+def _pool(run: Run, order: Facts, path: Path) -> Pool:
     address = ""
-    if provider == "containers":
+    if order["provider"] == "containers":
         from labkit.services.engine import address_for_reaper
 
         address = address_for_reaper()
@@ -127,7 +127,8 @@ def _pool(run: Run, provider: str, path: Path) -> Pool:
         born=psutil.Process().create_time(),
         run=run.id,
         temp=str(run.folder.parent),
-        provider=provider,
+        provider=order["provider"],
+        kinds=list(order["counts"]),
         engine=address,
         socket=str(path),
         kit=version("portfolio-labkit"),

@@ -34,6 +34,7 @@ class Pool:
     pid, born  its process, and when that started (seconds of `time.time()`): numbers come again
     run, temp  the run that its servers belong to, and the folder with its temporary ones
     provider   "containers" or "embedded"
+    kinds      what it has servers of
     engine     the Docker engine's address in the reaper's words
     socket     where it listens
     kit        version of the kit that started it
@@ -44,6 +45,7 @@ class Pool:
     run: str
     temp: str
     provider: str
+    kinds: list[str]
     engine: str
     socket: str
     kit: str
@@ -65,8 +67,8 @@ class Pool:
         return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", began)
 
     @property
-    def fits(self) -> bool:
-        """Whether this kit started it: another may set servers up otherwise."""
+    def is_of_this_kit(self) -> bool:
+        """Another kit may set servers up otherwise."""
         return self.kit == version("portfolio-labkit")
 
 
