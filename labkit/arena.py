@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
-from labkit import clocks
 from labkit.client import Client, Exchange, Request
 from labkit.errors import SubmissionError
 from labkit.faults import Faults
 from labkit.links import Link
 from labkit.loop import Loop
-from labkit.processes import Command, Process, run_to_end
+from labkit.processes import Process, run_to_end
 from labkit.pulse import Pulse
 from labkit.result import EvidenceRow
 from labkit.run import Run
+from labkit.runtime import Command, Place, Runtime
 from labkit.services import Provider, Service
 from labkit.submission import MIGRATE, Submission
 
 T = TypeVar("T")
+MIGRATE_DEADLINE_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Ground:
     provider: Provider
     provider_reason: str
     submission: Submission
-    kit_python: bool
+    runtime: Runtime
     starting: threading.Semaphore
     healthy: threading.Event
     stopping: threading.Event
@@ -217,6 +215,7 @@ def open_arena(ground: Ground, setup: Setup, *, first: bool = True) -> Iterator[
                 ground.pulse,
                 clock=ground.run.clock,
                 address_of=lambda name: processes[name].address,
+                socket_of=lambda name: processes[name].new_socket(),
             )
         )
         arena = Arena(ground, setup, services, client)
@@ -243,36 +242,40 @@ def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
 
 
 def _prepare(ground: Ground, arena: Arena) -> None:
-    names = arena.setup.processes
+    roles = {name: name.rpartition("-")[0] for name in arena.setup.processes}
     commands = ground.submission.commands
+    names = [name for name, role in roles.items() if role in commands]
     if MIGRATE in commands:
-        run_to_end(ground.run, _command(ground, arena, MIGRATE, role=MIGRATE))
-    for name in names:
-        role = name.rpartition("-")[0]
-        if role in commands:
-            arena.processes[name] = Process(
-                ground.run, ground.pulse, _command(ground, arena, name, role=role)
-            )
+        _migrate(ground, arena)
+    places = side_by_side([partial(ground.runtime.open, name) for name in names])
+    for name, place in zip(names, places, strict=True):
+        command = _command(ground, arena, name, role=roles[name], place=place)
+        arena.processes[name] = Process(ground.run, ground.pulse, command, place)
 
 
-def _command(ground: Ground, arena: Arena, name: str, *, role: str) -> Command:
-    env = dict(os.environ)
-    if ground.kit_python:
-        # The kit's own references run on the interpreter that has their packages: the kit's.
-        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
-    env |= {**arena.setup.settings, "INSTANCE": name, "PYTHONUNBUFFERED": "1"}
+def _migrate(ground: Ground, arena: Arena) -> None:
+    with closing(ground.runtime.open(MIGRATE)) as place:
+        command = _command(ground, arena, MIGRATE, role=MIGRATE, place=place)
+        run_to_end(place, command, deadline_s=MIGRATE_DEADLINE_S)
+
+
+def _command(ground: Ground, arena: Arena, name: str, *, role: str, place: Place) -> Command:
+    env = {**ground.runtime.environment, **arena.setup.settings, "INSTANCE": name, "PYTHONUNBUFFERED": "1"}
     for kind, service in arena.services.items():
-        link = Link(ground.loop, process=name, service=kind, upstream=service.host.address)
+        upstream = service.host.address
+        link = Link(ground.loop, process=name, service=kind, upstream=upstream, new_socket=place.new_socket)
         link.open()
         arena.links[name, kind] = link
         env |= service.environment(link.address)
     if name in arena.setup.skew:
-        env |= clocks.skewed(arena.setup.skew[name])
+        env |= ground.runtime.skewed(arena.setup.skew[name])
     return Command(name, ground.submission.commands[role], ground.submission.folder, env)
 
 
 def _close_processes(arena: Arena) -> None:
-    for process in arena.processes.values():
-        process.kill()
+    processes = list(arena.processes.values())
+    side_by_side([process.kill for process in processes])
     for link in arena.links.values():
         link.close()
+    for process in processes:
+        process.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -86,7 +87,11 @@ class Exchange:
 
 
 class Client:
-    """Sends requests to processes. `address_of` gives a process's current host:port."""
+    """Sends requests to processes.
+
+    address_of  process -> its current host:port
+    socket_of   process -> a new TCP socket that reaches it
+    """
 
     def __init__(
         self,
@@ -95,23 +100,31 @@ class Client:
         *,
         clock: Callable[[], float],
         address_of: Callable[[str], str],
+        socket_of: Callable[[str], socket.socket],
     ) -> None:
         self._loop = loop
         self._pulse = pulse
         self._clock = clock
         self._address_of = address_of
-        self._session = loop.call(_new_session)
+        self._socket_of = socket_of
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
 
     @classmethod
     @contextmanager
     def open(
-        cls, loop: Loop, pulse: Pulse, *, clock: Callable[[], float], address_of: Callable[[str], str]
+        cls,
+        loop: Loop,
+        pulse: Pulse,
+        *,
+        clock: Callable[[], float],
+        address_of: Callable[[str], str],
+        socket_of: Callable[[str], socket.socket],
     ) -> Iterator[Client]:
-        client = cls(loop, pulse, clock=clock, address_of=address_of)
+        client = cls(loop, pulse, clock=clock, address_of=address_of, socket_of=socket_of)
         try:
             yield client
         finally:
-            loop.run(client._session.close())
+            loop.run(client._close())
 
     def send(self, request: Request, *, deadline_s: float = DEADLINE_S) -> Exchange:
         """One request, answered or given up at the deadline."""
@@ -168,13 +181,23 @@ class Client:
 
     async def _ask(self, request: Request) -> dict[str, Any]:
         url = yarl.URL(f"http://{self._address_of(request.process)}{request.path}", encoded=True)
-        async with self._session.request(
+        async with self._session(request.process).request(
             request.method, url, headers=request.headers, data=request.body, allow_redirects=False
         ) as response:
             received = self._clock()
             body = await _read(response)
             headers = {name.lower(): value for name, value in response.headers.items()}
             return {"status": response.status, "headers": headers, "body": body, "received": received}
+
+    def _session(self, process: str) -> aiohttp.ClientSession:
+        """The session of one process, made by the first request: each may be on a network of its own."""
+        if process not in self._sessions:
+            self._sessions[process] = _new_session(lambda _: self._socket_of(process))
+        return self._sessions[process]
+
+    async def _close(self) -> None:
+        for session in self._sessions.values():
+            await session.close()
 
     def _record(
         self,
@@ -193,9 +216,9 @@ class Client:
         return Exchange(request, sent, received, late, failure=failure, done=done, starved=starved, **answer)
 
 
-def _new_session() -> aiohttp.ClientSession:
+def _new_session(new_socket: Callable[[Any], socket.socket]) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        connector=aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=new_socket),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None, sock_read=None),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=True,

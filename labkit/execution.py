@@ -25,6 +25,7 @@ from labkit.result import CheckResult, Result, SubmissionInfo, Verdict, overall
 from labkit.run import Run
 from labkit.services.choice import choose_provider
 from labkit.submission import Submission, read_submission
+from labkit.unconfined import Unconfined
 
 __all__ = ["Order", "PlannedCheck", "Watcher", "grade", "planned_checks"]
 
@@ -139,7 +140,7 @@ def open_ground(
             provider=chosen.provider,
             provider_reason=chosen.reason,
             submission=submission,
-            kit_python=kit_python,
+            runtime=Unconfined(run, kit_python=kit_python),
             starting=threading.Semaphore(max(os.cpu_count() or 1, 2)),
             healthy=threading.Event(),
             stopping=threading.Event(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 import time
 import traceback
@@ -113,11 +112,6 @@ def load_module(path: Path, *, name: str) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
-
-
-def outer_env() -> dict[str, str]:
-    """The environment that the kit was called with."""
-    return dict(os.environ)
 
 
 def _failed(failure: CheckFailed, duration_s: float) -> Outcome:

@@ -10,13 +10,15 @@ import asyncio
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from labkit.loop import Loop
-from labkit.ports import LOOPBACK, free_port
+from labkit.ports import LOOPBACK, free_port, own_socket
 from labkit.resp import Conversation
 from labkit.services import Address, TcpAddress, UnixAddress
 
+NewSocket = Callable[[], socket.socket]
 _CHUNK = 1 << 16
 _BACKLOG = 1024
 # Answers that one connection may have on their way; the service waits for the process beyond.
@@ -25,20 +27,29 @@ _REBIND_WITHIN_S = 1.0
 
 
 class Link:
-    """The way of `process` to `service`, through `address`.
+    """The way of `process` to `service`, through `address`, on a socket that `new_socket` makes.
 
     All methods may be called from any thread. Times are seconds.
     """
 
-    def __init__(self, loop: Loop, *, process: str, service: str, upstream: Address) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        *,
+        process: str,
+        service: str,
+        upstream: Address,
+        new_socket: NewSocket = own_socket,
+    ) -> None:
         self.process = process
         self.service = service
         self._loop = loop
         self._upstream = upstream
+        self._new_socket = new_socket
         # Not a port that the system might give to an outgoing connection while the link is refused.
         self._lease = free_port()
         self.address = TcpAddress(LOOPBACK, self._lease.port)
-        self._socket = _bound(self._lease.port)
+        self._socket = _bound(new_socket(), self._lease.port)
         self._listening = False
         self._serving: set[asyncio.Task[None]] = set()
         self._connections: set[_Connection] = set()
@@ -95,7 +106,7 @@ class Link:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             # Bound and silent, so that nobody else can take the port before `open`.
-            self._socket = _bound(self.address.port)
+            self._socket = _bound(self._new_socket(), self.address.port)
         self._cut_all()
 
     def _cut_all(self) -> None:
@@ -216,9 +227,8 @@ async def _connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.Stre
     return await asyncio.open_connection(address.host, address.port, limit=_CHUNK)
 
 
-def _bound(port: int) -> socket.socket:
-    """A socket bound to the port, not listening yet."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def _bound(listener: socket.socket, port: int) -> socket.socket:
+    """The socket, bound to the port, not listening yet."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setblocking(False)
     deadline = time.monotonic() + _REBIND_WITHIN_S

@@ -12,6 +12,11 @@ LOWEST, HIGHEST = 15000, 32000
 GUARD_OFFSET = 20000
 
 
+def own_socket() -> socket.socket:
+    """A TCP socket whose 127.0.0.1 is this machine's."""
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+
+
 class PortLease:
     """A free TCP port at 127.0.0.1, ours until `release` or the end of the process.
 

@@ -18,7 +18,6 @@ from labkit import judging
 from labkit.arena import Arena, Ground, Setup, Stopped, open_arena
 from labkit.errors import LabkitError, SubmissionError
 from labkit.judging import Outcome
-from labkit.processes import Command, run_to_end
 from labkit.result import Verdict
 
 if TYPE_CHECKING:
@@ -65,14 +64,9 @@ class Schedule:
         return arenas
 
     def _set_up(self) -> Iterator[tuple[CheckItem, Outcome]]:
-        """Run the submission's setup command, if it has one; its failure is the first check's."""
-        submission = self._ground.submission
-        if not submission.setup:
-            return
+        """Prepare the submission; a failure of that is the first check's."""
         try:
-            run_to_end(
-                self._ground.run, Command("setup", submission.setup, submission.folder, judging.outer_env())
-            )
+            self._ground.runtime.set_up(self._ground.submission)
         except SubmissionError as error:
             yield from self._end_all(self._plugin.items, error)
 
