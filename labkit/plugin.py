@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import inspect
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -107,12 +110,27 @@ class GraderPlugin:
         items[:] = checks
         self.items = checks
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            reason = report.longreprtext.strip().splitlines()[-1].removeprefix("E").strip()
+            self.fault = LabkitError(f"{report.nodeid} cannot be read: {reason}")
+
+    def pytest_unconfigure(self) -> None:
+        """Forget the modules: pytest would take them for those of a copy of this lab, graded next."""
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if file is not None and Path(file).is_relative_to(self.lab.grader):
+                del sys.modules[name]
+
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if self._collect_only or session.testsfailed:
             return True
         assert self._ground is not None
-        bench = judging.load_module(self.lab.grader / "bench.py", name=f"labkit_bench_{self.lab.name}")
-        grading = Schedule(self, self._ground, bench)
+        try:
+            grading = Schedule(self, self._ground, self._load_bench())
+        except LabkitError as error:
+            self.fault = error
+            return True
         try:
             for item, outcome in grading.outcomes():
                 self._log(session, item, outcome)
@@ -121,6 +139,13 @@ class GraderPlugin:
         self.results = [self._result(item, grading.done[item]) for item in self.items if item in grading.done]
         self.critical_path_s = grading.critical_path_s
         return True
+
+    def _load_bench(self) -> ModuleType:
+        path = self.lab.grader / "bench.py"
+        try:
+            return judging.load_module(path, name=f"labkit_bench_{self.lab.name}")
+        except Exception as error:
+            raise LabkitError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
 
     def started(self, item: CheckItem) -> None:
         if self._watcher is not None:

@@ -87,6 +87,8 @@ class Schedule:
     def _give_out(self) -> Iterator[tuple[CheckItem, Outcome]]:
         """The outcomes that came, except those whose needed check is still open."""
         for item in [item for item in self._held if self._needed(item) in (None, *self.done)]:
+            if item not in self._held:
+                continue  # one given out before it has ended the grading
             outcome = self._held.pop(item)
             self.done[item] = outcome
             yield item, outcome
@@ -143,8 +145,8 @@ class Schedule:
             yield item, self.done[item]
 
     def _run_arena(self, name: str, items: Sequence[CheckItem], *, first: bool) -> None:
-        setup: Setup = self._bench.ARENAS[name]
         try:
+            setup: Setup = self._bench.ARENAS[name]
             with open_arena(self._ground, setup, first=first) as arena:
                 ready = self._wait_for_all(len(self._by_arena()))
                 work = len(items) if not setup.exclusive else 1
