@@ -57,7 +57,8 @@ class Pulse:
         """Seconds by which beats came late from `begin` to `end` (of the clock)."""
         first, last = self._at(begin), self._at(end)
         overdue = max(end - last.at - _BEAT_S, 0.0)
-        return last.late - first.late + overdue
+        # The beat in which the stretch begins may have been late before that already.
+        return min(last.late - first.late + overdue, end - begin)
 
     def starved_between(self, begin: float, end: float) -> bool:
         """Whether the machine as a whole had no processor to spare from `begin` to `end`."""
