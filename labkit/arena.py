@@ -67,6 +67,11 @@ class Ground:
     healthy: threading.Event
     stopping: threading.Event
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the report says of how it was graded."""
+        return (self.provider_reason, *filter(None, [self.runtime.note]))
+
 
 class Stopped(Exception):
     """The grading is being given up: leave."""

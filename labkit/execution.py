@@ -23,6 +23,7 @@ from labkit.plugin import GraderPlugin, PlannedCheck
 from labkit.pulse import Pulse
 from labkit.result import CheckResult, Result, SubmissionInfo, Verdict, overall
 from labkit.run import Run
+from labkit.runtime import Runtime
 from labkit.services.choice import choose_provider
 from labkit.submission import Submission, read_submission
 from labkit.unconfined import Unconfined
@@ -39,6 +40,7 @@ class Order:
     only        the id of the one check to run
     stage       the one stage to run
     keep_going  run all stages, also after one with a failure
+    isolate     run the submission in containers that reach nothing else
     """
 
     lab: Lab
@@ -49,6 +51,7 @@ class Order:
     only: str | None = None
     stage: str | None = None
     keep_going: bool = True
+    isolate: bool = False
 
 
 class Watcher(Protocol):
@@ -107,9 +110,14 @@ def grade(order: Order, watcher: Watcher | None = None) -> Result:
     watcher = watcher or Silent()
     watcher.planned(checks)
     with open_ground(
-        submission, provider=order.provider, kit_python=order.reference, tell=watcher.note
+        submission,
+        provider=order.provider,
+        kit_python=order.reference,
+        isolate=order.isolate,
+        tell=watcher.note,
     ) as ground:
-        watcher.note(ground.provider_reason)
+        for note in ground.notes:
+            watcher.note(note)
         grader = GraderPlugin(
             order.lab,
             ground=ground,
@@ -125,13 +133,19 @@ def grade(order: Order, watcher: Watcher | None = None) -> Result:
 
 @contextmanager
 def open_ground(
-    submission: Submission, *, provider: str, kit_python: bool = False, tell: Callable[[str], None]
+    submission: Submission,
+    *,
+    provider: str,
+    kit_python: bool = False,
+    isolate: bool = False,
+    tell: Callable[[str], None],
 ) -> Iterator[Ground]:
-    """A run with its loop, pulse and provider; `tell` hears of what takes long."""
+    """A run with its loop, pulse, provider and runtime; `tell` hears of what takes long."""
     with ExitStack() as stack:
         run = stack.enter_context(Run.open())
         loop = stack.enter_context(Loop.open())
         pulse = stack.enter_context(Pulse.open(run.clock))
+        runtime = stack.enter_context(_runtime(run, submission, kit_python=kit_python, isolate=isolate))
         chosen = choose_provider(provider, run=run, services=submission.lab.services, tell=tell)
         ground = Ground(
             run=run,
@@ -140,13 +154,24 @@ def open_ground(
             provider=chosen.provider,
             provider_reason=chosen.reason,
             submission=submission,
-            runtime=Unconfined(run, kit_python=kit_python),
+            runtime=runtime,
             starting=threading.Semaphore(max(os.cpu_count() or 1, 2)),
             healthy=threading.Event(),
             stopping=threading.Event(),
         )
         stack.callback(ground.stopping.set)
         yield ground
+
+
+@contextmanager
+def _runtime(run: Run, submission: Submission, *, kit_python: bool, isolate: bool) -> Iterator[Runtime]:
+    if not isolate:
+        yield Unconfined(run, kit_python=kit_python)
+        return
+    from labkit.isolation import Isolation  # brings Docker's client, 0.2 s of imports
+
+    with Isolation.opened(run, submission) as isolation:
+        yield isolation
 
 
 def new_seed() -> int:
@@ -206,6 +231,6 @@ def _result(order: Order, ground: Ground, grader: GraderPlugin, started_at: date
         score=sum(check.points for check in checks),
         max_score=sum(check.max_points for check in checks),
         checks=checks,
-        notes=(ground.provider_reason,),
+        notes=ground.notes,
         message=grader.own_faults[0] if grader.own_faults else None,
     )

@@ -22,7 +22,7 @@ LAYERS = [
     {"plugin", "schedule"},
     {"judging"},
     {"arena", "evidence"},
-    {"unconfined"},
+    {"isolation", "unconfined"},
     {"client", "faults", "history", "links", "processes", "services"},
     {"runtime"},
     {"loop", "ports", "pulse", "resp", "run", "submission"},

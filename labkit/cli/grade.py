@@ -72,6 +72,12 @@ class Outputs:
     metavar="WHERE",
     help="Run Redis, Postgres and Kafka as: auto, containers, embedded or external.",
 )
+@click.option(
+    "--isolate",
+    is_flag=True,
+    help="Run the submission in containers, from its Dockerfile or the kit's runner image, that reach "
+    "nothing but their services and the grader.",
+)
 @click.option("--json", metavar="FILE", help="Write the result as JSON ('-' is stdout).")
 @click.option("--junit", metavar="FILE", help="Write the result as JUnit XML ('-' is stdout).")
 @click.option("-v", "--verbose", is_flag=True, help="Show also what passed, and all evidence.")
@@ -90,6 +96,7 @@ def grade(
     list_only: bool,
     seed: int | None,
     services: str,
+    isolate: bool,
     json: str | None,
     junit: str | None,
     verbose: bool,
@@ -114,6 +121,7 @@ def grade(
         only=only,
         stage=stage,
         keep_going=keep_going or bool(json or junit) or not sys.stdout.isatty(),
+        isolate=isolate,
     )
     return _run(order, target, outputs, verbose=verbose)
 
@@ -139,6 +147,8 @@ def _show(result: Result, order: Order, target: Target, *, verbose: bool, to_std
     arguments = list(target.arguments)
     if order.provider != "auto":
         arguments += ["--services", order.provider]
+    if order.isolate:
+        arguments.append("--isolate")
     manner = Manner(
         verbose=verbose,
         options=shlex.join(arguments),

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import docker
 import requests
+from docker.constants import DEFAULT_MAX_POOL_SIZE
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from labkit.errors import ServiceError
@@ -93,17 +94,23 @@ def host() -> str:
     return override or (url.hostname if url.scheme in ("tcp", "http", "https", "ssh") else None) or LOOPBACK
 
 
-def connect(*, timeout: float = 60.0) -> docker.DockerClient:
-    """A client of an engine that answers; raises ServiceError with the reason and what to do."""
+def connect(
+    *, timeout: float = 60.0, otherwise: str = EMBEDDED, connections: int = DEFAULT_MAX_POOL_SIZE
+) -> docker.DockerClient:
+    """A client of an engine that answers; raises ServiceError with the reason and what to do.
+
+    `otherwise` ends the remedy: how to go on without an engine. `connections` are kept open at most.
+    """
     where = address()
-    _check_socket(where)
+    _check_socket(where, otherwise)
+    environment = {**os.environ, "DOCKER_HOST": where}
     try:
-        client = docker.from_env(timeout=timeout, environment={**os.environ, "DOCKER_HOST": where})
+        client = docker.from_env(timeout=timeout, environment=environment, max_pool_size=connections)
         client.ping()
     except (DockerException, requests.RequestException, OSError) as error:
         raise ServiceError(
             f"no Docker engine answers at {where}",
-            remedy=f"start it (Docker Desktop, or `sudo systemctl start docker`), {EMBEDDED}",
+            remedy=f"start it (Docker Desktop, or `sudo systemctl start docker`), {otherwise}",
         ) from error
     return client
 
@@ -167,14 +174,14 @@ def address_for_reaper() -> str:
 
 
 @contextmanager
-def translated(action: str) -> Iterator[None]:
+def translated(action: str, *, otherwise: str = EMBEDDED) -> Iterator[None]:
     """What the engine or the way to it throws becomes a ServiceError that names the action."""
     try:
         yield
     except (DockerException, requests.RequestException, OSError) as error:
         reason = error.explanation if isinstance(error, APIError) and error.explanation else error
         raise ServiceError(
-            f"the Docker engine could not {action}: {reason}", remedy=f"see `docker info`, {EMBEDDED}"
+            f"the Docker engine could not {action}: {reason}", remedy=f"see `docker info`, {otherwise}"
         ) from error
 
 
@@ -189,7 +196,7 @@ def _count(event: dict[str, Any], done: dict[str, int], total: dict[str, int]) -
         done[layer] = total.get(layer, 0)
 
 
-def _check_socket(where: str) -> None:
+def _check_socket(where: str, otherwise: str) -> None:
     """The two faults of a Unix socket that a look at it tells; what a connection says is less clear."""
     if not where.startswith("unix://"):
         return
@@ -197,12 +204,12 @@ def _check_socket(where: str) -> None:
     if not Path(path).exists():
         raise ServiceError(
             f"there is no Docker engine: {path} does not exist",
-            remedy=f"install Docker and start it, or set DOCKER_HOST to where it is, {EMBEDDED}",
+            remedy=f"install Docker and start it, or set DOCKER_HOST to where it is, {otherwise}",
         )
     if not os.access(path, os.R_OK | os.W_OK):
         raise ServiceError(
             f"this user may not use the Docker engine at {path}",
-            remedy=f"sudo usermod -aG docker $USER, then log in again, {EMBEDDED}",
+            remedy=f"sudo usermod -aG docker $USER, then log in again, {otherwise}",
         )
 
 
