@@ -35,10 +35,14 @@ SOMEWHERE = TcpAddress("127.0.0.1", 7)
 
 
 @pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A state folder of the test's own: the user may keep services too."""
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A state folder of the test's own: the user may keep services too. Its keeper ends with the test."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    return tmp_path / "labkit"
+    yield tmp_path / "labkit"
+    left = read_pool()
+    if left is not None and (process := left.process()) is not None and process.pid != os.getpid():
+        process.terminate()
+        pool.end(left, process)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +61,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
 
 
 @pytest.fixture
-def keep() -> Iterator[Callable[[Mapping[str, int]], Pool]]:
-    """Starts a keeper, which is ended with the test."""
+def keep() -> Callable[..., Pool]:
+    """Starts a keeper; `state` ends it."""
 
     def start(counts: Mapping[str, int], provider: str = "embedded") -> Pool:
         launch(provider, counts)
@@ -66,11 +70,7 @@ def keep() -> Iterator[Callable[[Mapping[str, int]], Pool]]:
         assert started is not None
         return started
 
-    yield start
-    left = read_pool()
-    if left is not None and (process := left.process()) is not None:
-        process.terminate()
-        pool.end(left, process)
+    return start
 
 
 def warm(kept: Pool, run: Run) -> Warm:
