@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.machinery
 import importlib.util
 import sys
 import time
@@ -103,15 +105,16 @@ def pytest_report(item: pytest.Item, result: CheckResult, outcome: Outcome) -> p
     )
 
 
-def load_module(path: Path, *, name: str) -> ModuleType:
-    """A module from a file outside any package."""
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+def load_bench(grader: Path) -> ModuleType:
+    """The module `bench` of a grader's folder, which is loaded as a package of its own."""
+    package = f"labkit_grader_{grader.name}"
+    # Another checkout's grader of the same name may have been loaded before.
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]
+    spec = importlib.machinery.ModuleSpec(package, None, is_package=True)
+    spec.submodule_search_locations = [str(grader)]
+    sys.modules[package] = importlib.util.module_from_spec(spec)
+    return importlib.import_module(f"{package}.bench")
 
 
 def _failed(failure: CheckFailed, duration_s: float) -> Outcome:

@@ -141,10 +141,10 @@ class GraderPlugin:
         return True
 
     def _load_bench(self) -> ModuleType:
-        path = self.lab.grader / "bench.py"
         try:
-            return judging.load_module(path, name=f"labkit_bench_{self.lab.name}")
+            return judging.load_bench(self.lab.grader)
         except Exception as error:
+            path = self.lab.grader / "bench.py"
             raise LabkitError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
 
     def started(self, item: CheckItem) -> None:

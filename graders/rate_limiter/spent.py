@@ -1,0 +1,58 @@
+"""Requests of one client, and what their answers say of the limiter's decisions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from labkit import Exchange
+from labkit.history import Decision, Outcome
+
+TOO_BUSY = "the machine was so busy that the service may have taken its slowness for an outage of Redis"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Requests of one client and their answers, in the order of sending."""
+
+    exchanges: Sequence[Exchange]
+    policy: str
+    limit: int
+
+    @property
+    def decisions(self) -> list[Decision]:
+        return [_decision(exchange, self.policy, self.limit) for exchange in self.exchanges]
+
+    @property
+    def admitted(self) -> int:
+        """Those that were certainly admitted within the budget."""
+        return sum(decision.outcome is Outcome.ADMITTED for decision in self.decisions)
+
+    @property
+    def rejected(self) -> list[Exchange]:
+        return [exchange for exchange in self.exchanges if exchange.status == 429]
+
+    def __len__(self) -> int:
+        return len(self.exchanges)
+
+    def __add__(self, later: Spent) -> Spent:
+        return Spent([*self.exchanges, *later.exchanges], self.policy, self.limit)
+
+
+def looks_like_policy(exchange: Exchange, policy: str, limit: int) -> bool:
+    """Whether an answer may come from the outage policy: one by the limiter counts what is left."""
+    if policy == "closed":
+        return exchange.status == 503
+    counted = [str(left) for left in range(1, limit)]
+    return exchange.status == 200 and exchange.headers.get("x-ratelimit-remaining") not in counted
+
+
+def _decision(exchange: Exchange, policy: str, limit: int) -> Decision:
+    outcomes = {200: Outcome.ADMITTED, 429: Outcome.REJECTED}
+    outcome = outcomes.get(exchange.status or 0, Outcome.UNKNOWN)
+    if exchange.starved and looks_like_policy(exchange, policy, limit):
+        outcome = Outcome.UNKNOWN
+    # What was not answered may still be decided at any later time.
+    received = exchange.received if exchange.failure is None else math.inf
+    return Decision(exchange.sent, received, outcome, process=exchange.request.process, ref=exchange)
