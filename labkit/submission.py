@@ -7,6 +7,7 @@ import os
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,10 @@ class Submission:
         """sha256 of all paths and contents, "sha256:<hex>"."""
         digest = hashlib.sha256()
         for path in _files(self.folder):
-            digest.update(path.relative_to(self.folder).as_posix().encode() + b"\0")
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            # A file that a process of the submission has just removed is none.
+            with suppress(OSError), path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").digest()
+                digest.update(os.fsencode(path.relative_to(self.folder)) + b"\0" + content)
         return f"sha256:{digest.hexdigest()}"
 
 
@@ -64,21 +67,24 @@ def read_submission(folder: Path, *, lab: Lab | None = None) -> Submission:
 
     Raises ManifestError with everything that is wrong, UsageError where there is no folder.
     """
-    manifest = _parse(folder / MANIFEST)
-    actual = lab if lab and lab.slug == manifest.lab else _lab_of(manifest, folder / MANIFEST)
+    manifest, problems = _shaped(_parse(folder / MANIFEST), folder / MANIFEST)
+    actual = lab if lab and lab.slug == manifest.lab else _lab_of(manifest, folder / MANIFEST, problems)
     if lab is not None and lab.slug != actual.slug:
         raise UsageError(
             f"{folder} is a submission to {actual.slug}, not to {lab.slug}",
             remedy=f'grade {actual.slug} {folder}, or set lab = "{lab.slug}" in its {MANIFEST}',
         )
-    problems = [*_role_problems(manifest, actual), *_option_problems(manifest, actual)]
+    faulty = {problem.key for problem in problems}
+    for problem in (*_role_problems(manifest, actual), *_option_problems(manifest, actual)):
+        if not faulty & {problem.key, problem.key.partition(".")[0]}:
+            problems.append(problem)
     setup, commands = _split_all(manifest, problems)
     if problems:
         raise ManifestError(str(folder / MANIFEST), problems)
     return Submission(folder.resolve(), actual, setup, commands, manifest.options)
 
 
-def _parse(path: Path) -> _Manifest:
+def _parse(path: Path) -> dict[str, Any]:
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent}", remedy="give the folder that has a lab.toml")
     if not path.is_file():
@@ -87,11 +93,35 @@ def _parse(path: Path) -> _Manifest:
             remedy="`lab new LAB` makes a folder that has one; or name the submission's folder",
         )
     try:
-        return _Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ManifestError(str(path), [Problem("", f"not valid TOML: {error}")]) from None
+
+
+def _shaped(entries: dict[str, Any], path: Path) -> tuple[_Manifest, list[Problem]]:
+    """The manifest and what is wrong with its shape; the faulty entries are left out of it.
+
+    Raises ManifestError where it does not name a lab, without which no more can be said.
+    """
+    try:
+        return _Manifest.model_validate(entries), []
     except ValidationError as error:
-        raise ManifestError(str(path), [_problem(entry) for entry in error.errors()]) from None
+        faults = error.errors()
+    problems = [_problem(fault) for fault in faults]
+    if any(fault["loc"] == ("lab",) for fault in faults):
+        raise ManifestError(str(path), problems)
+    return _Manifest.model_validate(_without(entries, [fault["loc"] for fault in faults])), problems
+
+
+def _without(entries: dict[str, Any], places: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    """The entries without those at `places`; half a set-up is none."""
+    sound = dict(entries)
+    for first, *rest in places:
+        if rest and first != "setup":
+            sound[first] = {key: value for key, value in sound[first].items() if key != rest[0]}
+        else:
+            sound.pop(first, None)
+    return {"processes": {}, **sound}
 
 
 def _problem(entry: Any) -> Problem:
@@ -110,11 +140,13 @@ def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
     return f"{words}; {question}" if question else words
 
 
-def _lab_of(manifest: _Manifest, path: Path) -> Lab:
+def _lab_of(manifest: _Manifest, path: Path, problems: Sequence[Problem]) -> Lab:
     try:
         return find_lab(manifest.lab)
     except UnknownName as error:
-        raise ManifestError(str(path), [Problem("lab", error.message)], remedy=error.remedy) from None
+        raise ManifestError(
+            str(path), [Problem("lab", error.message), *problems], remedy=error.remedy
+        ) from None
 
 
 def _role_problems(manifest: _Manifest, lab: Lab) -> Iterator[Problem]:
