@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ from labkit.runtime import Child, Command, Place
 
 HEALTH_DEADLINE_S = 15.0
 STOP_DEADLINE_S = 8.0
+_SHORTEST_TRY_S = 1.0
 LONGEST_OUTPUT = 64 << 20
 _KEPT_LINES = 200
 _LONGEST_LINE = 400
@@ -48,14 +50,17 @@ class Output:
         self._thread.join(timeout=1)
 
     def _pump(self, child: Child) -> None:
-        for data in child.output():
-            self._size += len(data)
-            if self.too_long:
-                self._flooded()
-                return
-            *lines, rest = (self._partial + data).split(b"\n")
-            self._lines.extend(_text(line) for line in lines[-_KEPT_LINES:])
-            self._partial = rest[-_LONGEST_LINE:]
+        # Closed before the child is killed: an engine ends no container whose output nobody takes.
+        with contextlib.closing(child.output()) as chunks:
+            for data in chunks:
+                self._size += len(data)
+                *lines, rest = (self._partial + data).split(b"\n")
+                self._lines.extend(_text(line) for line in lines[-_KEPT_LINES:])
+                self._partial = rest[-_LONGEST_LINE:]
+                if self.too_long:
+                    break
+        if self.too_long:
+            self._flooded()
 
 
 def _text(line: bytes) -> str:
@@ -109,7 +114,8 @@ class Process:
         seen = "it was given no time"
         while (left := self._time_left(begin)) > 0 and not stopped():
             self._raise_if_ended()
-            answer = client.send(request, deadline_s=left)
+            # The last try is given time as well: what it would have said is the reason that is shown.
+            answer = client.send(request, deadline_s=max(left, _SHORTEST_TRY_S))
             if answer.status == 200:
                 return
             seen = answer.failure or f"its status was {answer.status}"

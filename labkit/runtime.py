@@ -8,7 +8,7 @@ starts one *child* after another.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -43,8 +43,8 @@ class Child(Protocol):
     def ending(self) -> str:
         """How it ended, in words: "exit code 1"."""
 
-    def output(self) -> Iterator[bytes]:
-        """What it writes to stdout and stderr, as it comes; ends with it."""
+    def output(self) -> Generator[bytes]:
+        """What it writes to stdout and stderr, as it comes. What is left when it is closed is lost."""
 
     def wait(self, timeout_s: float) -> int | None:
         """Its exit code, or None where it still runs after that time."""

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -100,7 +100,7 @@ class ProcessGroup:
                 return f"killed by {signal.Signals(-code).name}"
         return f"exit code {code}"
 
-    def output(self) -> Iterator[bytes]:
+    def output(self) -> Generator[bytes]:
         assert self._child.stdout is not None
         with self._child.stdout as stream:
             while data := os.read(stream.fileno(), _CHUNK):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 from docker.errors import APIError
@@ -64,8 +64,8 @@ class Contained:
             return f"exit code {code}, that of {signal.Signals(code - _SIGNALLED).name}"
         return f"exit code {code}"
 
-    def output(self) -> Iterator[bytes]:
-        with contextlib.closing(self._stream):
+    def output(self) -> Generator[bytes]:
+        with contextlib.suppress(OSError), contextlib.closing(self._stream):
             yield from self._stream
 
     def wait(self, timeout_s: float) -> int | None:
