@@ -78,34 +78,31 @@ class Proof:
         """Print what came of it all."""
         self._console.print()
         if any(case.kind == "mutant" for case in self._cases):
-            self._console.print(self._matrix())
-            self._console.print()
+            self._show_matrix()
         if self._repeat > 1:
             self._console.print(self._rates())
             self._console.print()
         verdict = ("proven", "passed")
         if self.faults:
-            verdict = (f"not proven, {len(self.faults)} faults: see above", "failed")
-        took = f" by {len(self._attempts)} gradings in {time.monotonic() - self._began:.0f} s"
+            verdict = (f"not proven: {len(self.faults)} faults, each said above", "failed")
+        count = len(self._attempts)
+        took = f"  {count} grading{'s' * (count != 1)} in {time.monotonic() - self._began:.0f} s"
         self._console.print(Text.assemble((self._lab.slug, "strong"), "  ", verdict, (took, "faint")))
 
-    def _matrix(self) -> Table:
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_row(*(Text(head, "label") for head in ("mutant", "claimed by", "falls to as well")))
-        for case in self._cases:
-            if case.kind == "mutant":
-                table.add_row(Text(case.name), self._claims(case), Text(self._others(case), "faint"))
-        return table
-
-    def _claims(self, case: Case) -> Text:
-        """The checks that claim a mutant, each with the rate at which it killed."""
-        text = Text()
-        for check in claiming(case.name, self._checks):
-            killed, counted = self._kills(case)[check.id], self._counted(case)
-            rate = f" {killed}/{counted}" if self._repeat > 1 else ""
-            text.append("\n" if text else "")
-            text.append_text(Text.assemble(self._symbol(killed == counted > 0), f" {check.id}{rate}"))
-        return text
+    def _show_matrix(self) -> None:
+        """A line for each mutant: the checks that claim it, then the others that it falls to as well."""
+        mutants = [case for case in self._cases if case.kind == "mutant"]
+        width = max(len(case.name) for case in mutants)
+        self._console.print(Text(f"{'mutant':<{width}}  claimed by, falls to as well", "label"))
+        for case in mutants:
+            text = Text(f"{case.name:<{width}}")
+            for check in claiming(case.name, self._checks):
+                killed, counted = self._kills(case)[check.id], self._counted(case)
+                rate = f" {killed}/{counted}" if self._repeat > 1 else ""
+                text.append("  ").append(*self._symbol(killed == counted > 0)).append(f" {check.id}{rate}")
+            text.append(f"  {self._others(case)}", "faint")
+            self._console.print(text, soft_wrap=True)
+        self._console.print()
 
     def _others(self, case: Case) -> str:
         claims = {check.id for check in claiming(case.name, self._checks)}
