@@ -26,7 +26,8 @@ def never_listens() -> None:
 
 
 def listens_on_another_port() -> None:
-    with socket.create_server(("127.0.0.1", 0)):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        say_ready(listener)
         time.sleep(60)
 
 
@@ -43,6 +44,10 @@ def leaves_stubborn_children() -> None:
         subprocess.Popen([sys.executable, "-c", child], start_new_session=new_session)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     serve(lambda handler: handler.reply(500, b"{}"))
+
+
+def fails_its_health() -> None:
+    serve(lambda handler: handler.reply(200, b"{}"), health=lambda handler: handler.reply(500, b"{}"))
 
 
 def answers_200_megabytes() -> None:
@@ -106,14 +111,20 @@ def serve(other: Callable[[Handler], None], *, health: Callable[[Handler], None]
     server = ThreadingHTTPServer(ADDRESS, Handler)
     server.other = other  # type: ignore[attr-defined]
     server.health = health or (lambda handler: handler.reply(200, b"{}"))  # type: ignore[attr-defined]
+    say_ready(server.socket)
     server.serve_forever()
 
 
 def accept_each(answer: Callable[[socket.socket], None]) -> None:
     with socket.create_server(ADDRESS) as listener:
+        say_ready(listener)
         while True:
             connection, _ = listener.accept()
             threading.Thread(target=answer, args=(connection,)).start()
+
+
+def say_ready(listener: socket.socket) -> None:
+    print("listening on port", listener.getsockname()[1], flush=True)
 
 
 globals()[sys.argv[1]]()
