@@ -198,8 +198,14 @@ class Bench:
                     observed=f"{burst.admitted}",
                     reading=reading,
                 )
-            if burst.admitted <= self.limit:
+            if burst.admitted <= self.limit and not self.in_doubt(burst):
                 return
+        if all(map(self.in_doubt, bursts)):
+            raise Inconclusive(TOO_BUSY)
+
+    def in_doubt(self, spent: Spent) -> bool:
+        """Whether the machine, rather than the limiter, may have decided some of it."""
+        return any(map(self.may_be_policy, spent.exchanges))
 
     def holds(self, violation: Violation | None, *, hint: str | None = None, reading: str) -> None:
         """Fail the check if a law was proven broken."""

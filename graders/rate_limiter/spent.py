@@ -33,6 +33,11 @@ class Spent:
     def rejected(self) -> list[Exchange]:
         return [exchange for exchange in self.exchanges if exchange.status == 429]
 
+    @property
+    def ended(self) -> float:
+        """When the last answer came, on the clock."""
+        return max(exchange.received for exchange in self.exchanges)
+
     def __len__(self) -> int:
         return len(self.exchanges)
 
