@@ -11,14 +11,14 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from labkit.catalogue import find_lab
 from labkit.proving.cases import Case, cases_of
-from labkit.result import SCHEMA, CheckResult, EvidenceRow, Result, SubmissionInfo
+from labkit.result import Result
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -124,14 +124,10 @@ def timeless(text: str) -> str:
 
 
 def test_the_schema_is_the_results():
+    """What is shown can be read, and written again it is the same: no key is missing, none invented."""
     shown = json.loads(next(block.text for block in blocks() if block.kind == "json"))
 
-    assert shown["schema"] == SCHEMA
-    assert shown.keys() == {field.name for field in fields(Result)}
-    assert shown["submission"].keys() == {field.name for field in fields(SubmissionInfo)}
-    assert shown["checks"][0].keys() == {field.name for field in fields(CheckResult)}
-    assert shown["checks"][0]["evidence"][0].keys() == {field.name for field in fields(EvidenceRow)}
-    assert Result.from_json(json.dumps(shown)).exit_code == 1
+    assert json.loads(Result.from_json(json.dumps(shown)).to_json()) == shown
 
 
 def test_links_lead_somewhere():
