@@ -34,12 +34,15 @@ class Setup:
     replicas   role -> how many processes
     settings   environment variables of the lab -> values
     exclusive  its checks run one after another, since they break things
+    width      how many of its checks run at the same time, if they are not exclusive: few where they
+               keep processors busy, many where they wait
     skew       process -> seconds by which its clock is ahead (or, below 0, behind)
     """
 
     replicas: Mapping[str, int]
     settings: Mapping[str, str]
     exclusive: bool = False
+    width: int = 8
     skew: Mapping[str, float] = field(default_factory=dict)
 
     @property

@@ -49,7 +49,11 @@ def check(
 
 
 class CheckFailed(AssertionError):
-    """A promise was proven broken. All texts are for the learner."""
+    """A promise was proven broken. All texts are for the learner.
+
+    `sure` says that not even a starved machine can explain it; without that the bench is asked for
+    its `doubt()`, if it has one: why the machine may be at fault, or None.
+    """
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class CheckFailed(AssertionError):
         hint: str | None = None,
         evidence: Sequence[EvidenceRow] = (),
         reading: str | None = None,
+        sure: bool = False,
     ) -> None:
         super().__init__(f"expected {expected}; observed {observed}")
         self.expected = expected
@@ -66,6 +71,7 @@ class CheckFailed(AssertionError):
         self.hint = hint
         self.evidence = tuple(evidence)
         self.reading = reading
+        self.sure = sure
 
 
 class Inconclusive(Exception):

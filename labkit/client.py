@@ -25,8 +25,8 @@ from labkit.pulse import Pulse
 
 DEADLINE_S = 5.0
 LONGEST_ANSWER = 1 << 20
-# Everything that waits for something waits at least this long before it gives up.
-PATIENCE_S = 0.1
+# For so long a service may hold on to what it has learnt of another one, such as that it is down.
+RECOVERY_S = 5.0
 REFUSED = "connection refused"
 # A machine so slow that this is not enough gives no verdict at all.
 _LONGEST_GRACE_S = 5.0
@@ -57,8 +57,8 @@ class Exchange:
 
     sent, received  seconds on the run's clock; the request was decided between them
     late_s          seconds by which the machine itself was late in that time
-    starved         it took long, and the machine had no processor to spare meanwhile: a service that
-                    gives up waiting after a while may rightly have done so
+    starved         the machine had no processor to spare then, or shortly before: a service that waits
+                    for another one for some time only may rightly have given it up
     status          None where no HTTP answer came; then `failure` says what happened, in words
     """
 
@@ -212,7 +212,7 @@ class Client:
         received = self._clock() if received is None else received
         late = self._pulse.late_between(sent, received)
         done = done or (Done.UNKNOWN if failure else Done.YES)
-        starved = received - sent > PATIENCE_S and self._pulse.starved_between(sent, received)
+        starved = self._pulse.starved_between(sent - RECOVERY_S, received)
         return Exchange(request, sent, received, late, failure=failure, done=done, starved=starved, **answer)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
@@ -23,8 +24,8 @@ from labkit.result import CheckResult, EvidenceRow, Verdict
 
 # Ends of a check or arena that say nothing: the grading is being given up.
 LEAVING = (Stopped,)
-# What got in the way of a check passes, as a rule.
-_MOST_TRIES = 3
+# What got in the way of a check passes, as a rule: it is tried again, after pauses of seconds.
+_PAUSES_S = (0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,13 @@ class Outcome:
 
 def outcome_of(function: Callable[[Any], None], bench: Any, arena: Arena) -> Outcome | None:
     """Run a check, again where nothing came of it. None where the grading is being given up."""
-    for _ in range(_MOST_TRIES):
+    for pause_s in (*_PAUSES_S, None):
         outcome = _tried(function, bench, arena)
         if outcome is None or outcome.verdict is not Verdict.INCONCLUSIVE or outcome.own_fault:
             break
+        if pause_s is not None:
+            with contextlib.suppress(Stopped):
+                arena.sleep(pause_s)
     return outcome
 
 
@@ -60,6 +64,9 @@ def _tried(function: Callable[[Any], None], bench: Any, arena: Arena) -> Outcome
     except Stopped:
         return None
     except CheckFailed as failure:
+        doubt = None if failure.sure else _doubt(bench)
+        if doubt is not None:
+            return Outcome(Verdict.INCONCLUSIVE, time.monotonic() - begin, message=doubt)
         return _failed(failure, time.monotonic() - begin)
     except SubmissionError as error:
         return does_not_start(error, time.monotonic() - begin)
@@ -68,6 +75,11 @@ def _tried(function: Callable[[Any], None], bench: Any, arena: Arena) -> Outcome
     except Exception as error:  # noqa: BLE001 - a broken check must never be charged to the learner
         return _own_fault(error, time.monotonic() - begin)
     return Outcome(Verdict.PASSED, time.monotonic() - begin)
+
+
+def _doubt(bench: Any) -> str | None:
+    ask: Callable[[], str | None] | None = getattr(bench, "doubt", None)
+    return ask() if ask is not None else None
 
 
 def does_not_start(error: SubmissionError, duration_s: float = 0.0) -> Outcome:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
 
@@ -17,15 +18,24 @@ _BEAT_S = 0.02
 # ran when it should have, as in a container that has used up its quota.
 _LEAST_IDLE = 0.1
 _MOST_LATE = 0.2
+# Shorter stretches are any burst's own; programs that wait for an answer wait longer than this.
+STRETCH_S = 0.3
 
 
 @dataclass(frozen=True)
 class _Beat:
-    """When a beat came, by how much all beats so far came late, and how long processors were idle."""
+    """One beat, and sums over all beats so far.
+
+    at       when it came
+    late     by how much they came late
+    idle     how long processors were idle
+    starved  end of the latest stretch without a processor to spare
+    """
 
     at: float
     late: float
     idle: float
+    starved: float = -math.inf
 
 
 class Pulse:
@@ -61,11 +71,8 @@ class Pulse:
         return min(last.late - first.late + overdue, end - begin)
 
     def starved_between(self, begin: float, end: float) -> bool:
-        """Whether the machine as a whole had no processor to spare from `begin` to `end`."""
-        first, last = self._at(begin), self._at(end)
-        length = max(last.at - first.at, _BEAT_S)
-        idle = (last.idle - first.idle) / (length * self._processors)
-        return idle < _LEAST_IDLE or self.late_between(begin, end) > _MOST_LATE * length
+        """Whether there was a stretch of 0.3 s in which the machine had no processor to spare."""
+        return self._at(end).starved >= begin
 
     def _at(self, moment: float) -> _Beat:
         """The last beat up to a moment."""
@@ -79,4 +86,12 @@ class Pulse:
                 return
             now = self._clock()
             late = self._beats[-1].late + max(now - begin - _BEAT_S, 0.0)
-            self._beats.append(_Beat(now, late, psutil.cpu_times().idle))
+            self._beats.append(self._judged(_Beat(now, late, psutil.cpu_times().idle)))
+
+    def _judged(self, beat: _Beat) -> _Beat:
+        """The beat, with what is known of the stretch that it ends."""
+        first = self._at(beat.at - STRETCH_S)
+        length = max(beat.at - first.at, STRETCH_S)
+        idle = (beat.idle - first.idle) / (length * self._processors)
+        starved = idle < _LEAST_IDLE or beat.late - first.late > _MOST_LATE * length
+        return replace(beat, starved=beat.at if starved else self._beats[-1].starved)

@@ -149,10 +149,10 @@ class Schedule:
             setup: Setup = self._bench.ARENAS[name]
             with open_arena(self._ground, setup, first=first) as arena:
                 ready = self._wait_for_all(len(self._by_arena()))
-                work = len(items) if not setup.exclusive else 1
-                with ThreadPoolExecutor(max_workers=work, thread_name_prefix=name) as pool:
+                width = 1 if setup.exclusive else min(setup.width, len(items))
+                with ThreadPoolExecutor(max_workers=width, thread_name_prefix=name) as pool:
                     lengths = list(pool.map(lambda item: self._run_check(arena, item), items))
-            chain = sum(lengths) if setup.exclusive else max(lengths)
+            chain = max(max(lengths), sum(lengths) / width)
             self.critical_path_s = max(self.critical_path_s, ready + chain)
         except judging.LEAVING:
             pass

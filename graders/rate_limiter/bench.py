@@ -23,7 +23,7 @@ from labkit.history import Decision, Violation, burst_excess, burst_shortfall
 
 from . import answers, outages, store, turns
 from .answers import answered
-from .spent import TOO_BUSY, Spent, looks_like_policy
+from .spent import SLOW_S, TOO_BUSY, Spent, looks_like_policy
 
 PING = "/api/ping"
 MOST_EXCESS_BURSTS = 5
@@ -36,7 +36,7 @@ def _setup(*, limit: int, window_ms: int, replicas: int, **more: object) -> Setu
 
 ARENAS = {
     # a window so long that nothing comes back while a check runs
-    "steady": _setup(limit=10, window_ms=600_000, replicas=3),
+    "steady": _setup(limit=10, window_ms=600_000, replicas=3, width=3),
     # a window so short that several go by
     "brisk": _setup(limit=20, window_ms=1_000, replicas=2),
     # the smallest of everything
@@ -60,6 +60,7 @@ class Bench:
         self.policy = arena.options["on_redis_outage"]
         self.replicas = arena.setup.processes
         self._chance = chance
+        self._seen: list[Exchange] = []
 
     # Verbs that have files of their own.
     is_problem = staticmethod(answers.is_problem)
@@ -96,7 +97,9 @@ class Bench:
 
     def ask(self, request: Request) -> Exchange:
         """One request that has to be answered, with whatever status."""
-        return answered([self.arena.send(request)])[0]
+        answer = answered([self.arena.send(request)])[0]
+        self._seen.append(answer)
+        return answer
 
     def spend(
         self, client: str, count: int, *, processes: Sequence[str] = ("web-1",), exact: bool = False
@@ -131,7 +134,7 @@ class Bench:
 
     def decided(self, exchange: Exchange) -> Exchange:
         """A limiter's answer is 200 or 429 as long as Redis is there; anything else fails the check."""
-        answered([exchange])
+        self._seen += answered([exchange])
         if self.may_be_policy(exchange):
             return exchange
         expect(
@@ -184,33 +187,44 @@ class Bench:
         while len(bursts) < MOST_EXCESS_BURSTS:
             burst = spending(self.fresh_client())
             bursts.append(burst)
-            violation = burst_shortfall(burst.decisions, limit=self.limit) or burst_excess(
+            excess = burst_excess(
                 [burst.decisions for burst in bursts],
                 limit=self.limit,
                 window=self.window,
                 algorithm=self.algorithm,
             )
+            violation = excess or burst_shortfall(burst.decisions, limit=self.limit)
             if violation is not None:
                 self.fail(
                     violation,
+                    sure=excess is not None,
                     hint=(hints or {}).get(burst.admitted),
                     expected=f"{self.limit} {unit}",
                     observed=f"{burst.admitted}",
                     reading=reading,
                 )
-            if burst.admitted <= self.limit and not self.in_doubt(burst):
+            if burst.admitted <= self.limit:
                 return
-        if all(map(self.in_doubt, bursts)):
-            raise Inconclusive(TOO_BUSY)
 
     def in_doubt(self, spent: Spent) -> bool:
         """Whether the machine, rather than the limiter, may have decided some of it."""
         return any(map(self.may_be_policy, spent.exchanges))
 
-    def holds(self, violation: Violation | None, *, hint: str | None = None, reading: str) -> None:
-        """Fail the check if a law was proven broken."""
+    def holds(
+        self, violation: Violation | None, *, hint: str | None = None, reading: str, sure: bool = False
+    ) -> None:
+        """Fail the check if a law was proven broken; `sure`: by admissions, which no delay explains."""
         if violation is not None:
-            self.fail(violation, hint=hint, reading=reading)
+            self.fail(violation, hint=hint, reading=reading, sure=sure)
+
+    def doubt(self) -> str | None:
+        """Why the machine may be at fault for this check's failure, or None.
+
+        A service gives up waiting for Redis after some time: then it answers by its policy, or asks
+        again and spends twice.
+        """
+        slow = any(exchange.starved and exchange.received - exchange.sent > SLOW_S for exchange in self._seen)
+        return TOO_BUSY if slow or any(map(self.may_be_policy, self._seen)) else None
 
     def fail(
         self,
@@ -220,8 +234,10 @@ class Bench:
         reading: str,
         expected: str | None = None,
         observed: str | None = None,
+        sure: bool = False,
     ) -> None:
         raise CheckFailed(
+            sure=sure,
             expected=expected or f"{violation.expected} ({violation.rule})",
             observed=observed or violation.observed,
             hint=hint,

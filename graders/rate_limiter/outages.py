@@ -164,7 +164,7 @@ def round_trips(bench: Bench, samples: int = 5) -> dict[str, int]:
 
 def _try_limit(bench: Bench) -> Spent:
     request = bench.request(bench.fresh_client())
-    exchanges = answered([bench.arena.send(request) for _ in range(bench.limit + 3)])
+    exchanges = [bench.ask(request) for _ in range(bench.limit + 3)]
     return Spent(exchanges, bench.policy, bench.limit)
 
 

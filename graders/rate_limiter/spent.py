@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from labkit import Exchange
 from labkit.history import Decision, Outcome
 
+# Whoever waits for an answer waits at least this long before giving it up.
+PATIENCE_S = 0.1
+# An answer that took this long may hide a second try.
+SLOW_S = 0.3
 TOO_BUSY = "the machine was so busy that the service may have taken its slowness for an outage of Redis"
 
 
@@ -49,8 +53,10 @@ def looks_like_policy(exchange: Exchange, policy: str, limit: int) -> bool:
     """Whether an answer may come from the outage policy: one by the limiter counts what is left."""
     if policy == "closed":
         return exchange.status == 503
-    counted = [str(left) for left in range(1, limit)]
-    return exchange.status == 200 and exchange.headers.get("x-ratelimit-remaining") not in counted
+    left = exchange.headers.get("x-ratelimit-remaining")
+    uncounted = left in (None, str(limit))
+    waited = exchange.received - exchange.sent > PATIENCE_S
+    return exchange.status == 200 and (uncounted or (waited and left == "0"))
 
 
 def _decision(exchange: Exchange, policy: str, limit: int) -> Decision:

@@ -131,6 +131,7 @@ def test_silence_brings_the_budget_back(bench: Bench) -> None:
             refill_excess(spent.decisions, later.decisions, **facts),
             hint="too much came back: an empty bucket fills evenly, L per W",
             reading="The laws",
+            sure=True,
         )
 
 
@@ -178,4 +179,5 @@ def test_no_double_burst_where_windows_meet(bench: Bench) -> None:
             if bench.algorithm == "fixed-window"
             else "a full burst before and after a turn of the window: that is a fixed window",
             reading="The laws",
+            sure=True,
         )
