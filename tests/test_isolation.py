@@ -144,16 +144,33 @@ def obedient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Isolated]:
         del os.environ["GRADERS_SECRET"]
 
 
-def engine_client() -> docker.DockerClient:
-    return engine.connect()
+@pytest.fixture
+def engine_client() -> Iterator[docker.DockerClient]:
+    connected = engine.connect()
+    yield connected
+    connected.close()
+
+
+def submission_images(client: docker.DockerClient) -> set[str]:
+    """Ids of the images that were built from Dockerfiles of submissions."""
+    built = client.images.list(filters={"label": "labkit=1"})
+    return {found.id for found in built if any(tag.startswith("labkit-submission:") for tag in found.tags)}
 
 
 def of_run(run: str) -> list[Any]:
-    client = engine_client()
+    client = engine.connect()
     try:
         return client.containers.list(all=True, filters={"label": f"labkit.run={run}"}, ignore_removed=True)
     finally:
         client.close()
+
+
+def left_after_a_while(run: str) -> list[Any]:
+    """The run's containers, once the engine has had its time to remove them."""
+    deadline = time.monotonic() + CLEARED_WITHIN_S
+    while (left := of_run(run)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return left
 
 
 @pytest.mark.docker
@@ -285,7 +302,7 @@ def test_what_takes_too_much_is_told_so(
     assert message in told.value.message
     assert hint in str(told.value.remedy)
     assert told.value.output
-    assert of_run(run.id) == []
+    assert left_after_a_while(run.id) == []
 
 
 @pytest.mark.docker
@@ -327,8 +344,9 @@ def test_a_clock_can_be_wrong_in_a_container(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def dockerfile(tmp_path: Path) -> Iterator[Callable[[str], Submission]]:
+def dockerfile(tmp_path: Path, engine_client: docker.DockerClient) -> Iterator[Callable[[str], Submission]]:
     """Makes a submission with a Dockerfile that begins with the runner image; its image is removed."""
+    there = submission_images(engine_client)
 
     def make(steps: str, base: str = RUNNER) -> Submission:
         given = submission(tmp_path / "it", head='[setup]\ncommand = "false"')
@@ -336,11 +354,8 @@ def dockerfile(tmp_path: Path) -> Iterator[Callable[[str], Submission]]:
         return given
 
     yield make
-    client = engine_client()
-    for left in client.images.list(filters={"label": "labkit=1"}):
-        if any(tag.startswith("labkit-submission:") for tag in left.tags):
-            client.images.remove(left.id, force=True)
-    client.close()
+    for left in submission_images(engine_client) - there:
+        engine_client.images.remove(left, force=True)
 
 
 @pytest.mark.docker
@@ -354,6 +369,24 @@ def test_a_dockerfile_is_built_and_run_as_its_user(run: Run, dockerfile: Callabl
         assert it.ask("open('/data/kept', 'w').write('in memory')") == 9
         assert it.ask("open('/app/probe', 'w')") == "EROFS"
     assert "volume" not in volumes
+
+
+@pytest.mark.docker
+def test_a_later_build_replaces_the_earlier_image(
+    run: Run, dockerfile: Callable[[str], Submission], engine_client: docker.DockerClient
+) -> None:
+    given = dockerfile("COPY app.py /srv")
+    there = submission_images(engine_client)
+    with Isolation.opened(run, given) as isolation:
+        isolation.set_up(given)
+        (first,) = submission_images(engine_client) - there
+        (given.folder / "app.py").write_text("changed")
+        isolation.set_up(given)
+        (second,) = submission_images(engine_client) - there
+
+    assert first != second
+    with pytest.raises(docker.errors.ImageNotFound):
+        engine_client.images.get(first)
 
 
 @pytest.mark.docker
@@ -496,12 +529,9 @@ def test_nothing_outlives_a_grader_that_is_killed(tmp_path: Path) -> None:
         run = grader.stdout.readline().strip()
         there = len(of_run(run))
         grader.kill()
-    deadline = time.monotonic() + CLEARED_WITHIN_S
-    while of_run(run) and time.monotonic() < deadline:
-        time.sleep(0.2)
 
     assert there == 2
-    assert of_run(run) == []
+    assert left_after_a_while(run) == []
 
 
 @pytest.mark.slow
