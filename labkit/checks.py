@@ -24,7 +24,7 @@ class CheckFacts:
     points  earned when it passes; a lab's add up to 100
     kills   names of the mutants that must fall to it
     arena   name of the lab's arena (`bench.ARENAS`) in which it runs
-    gate    nothing else can be judged if it fails: all other checks are skipped
+    gate    nothing else can be judged unless it passes: all other checks are skipped
     needs   id of the check without which this one says nothing: it is skipped if that one fails
     """
 

@@ -92,7 +92,7 @@ class Schedule:
             outcome = self._held.pop(item)
             self.done[item] = outcome
             yield item, outcome
-            if outcome.verdict is Verdict.FAILED:
+            if outcome.verdict is Verdict.FAILED or (item.gate and outcome.verdict is not Verdict.PASSED):
                 yield from self._skip_dependents(item)
             yield from self._stop_after_stage(item, outcome)
         if any(self._needed(item) in self.done for item in self._held):

@@ -37,14 +37,16 @@ on_redis_outage = "open"
 class Ended:
     """How `grade` ended.
 
-    said  what it printed, on one line
-    soon  within 20 seconds, unless the machine had no processor to spare
-    left  processes that still work in the folder
+    said     what it printed, on one line
+    soon     within 20 seconds
+    starved  the machine had no processor to spare: then it may take longer, and be in doubt
+    left     processes that still work in the folder
     """
 
     code: int
     said: str
     soon: bool
+    starved: bool
     left: list[str]
 
 
@@ -64,9 +66,9 @@ def grade(folder: Path, manifest: str) -> Ended:
         )
         end = time.monotonic()
         took = end - begin - 2 * pulse.late_between(begin, end)
-        soon = took < WITHIN_S or pulse.starved_between(begin, end)
+        starved = pulse.starved_between(begin, end)
     said = re.sub(r"\s+", " ", ended.stdout + ended.stderr)
-    return Ended(ended.returncode, said, soon, leftovers(folder))
+    return Ended(ended.returncode, said, took < WITHIN_S, starved, leftovers(folder))
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -107,7 +109,7 @@ def test_a_manifest_that_cannot_be_used(tmp_path, manifest, words):
     assert ended.code == 3
     assert words in ended.said
     assert "lab.toml cannot be used" in ended.said
-    assert ended.soon
+    assert ended.soon or ended.starved
 
 
 def test_a_folder_without_a_manifest(tmp_path):
@@ -163,13 +165,15 @@ def gradings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fut
 def test_a_service_that_misbehaves(gradings, fault):
     ended = gradings[fault].result()
 
+    assert ended.left == []
+    if ended.starved and ended.code == 2:
+        pytest.skip("the machine had no processor to spare: no verdict is the right one")
     assert ended.code == 1
     for words in FAULTS[fault]:
         assert words in ended.said
     assert "Traceback" not in ended.said
     assert "✗ failed contract/" in ended.said
-    assert ended.left == []
-    assert ended.soon
+    assert ended.soon or ended.starved
 
 
 def test_a_command_that_is_not_there(tmp_path):
@@ -178,4 +182,4 @@ def test_a_command_that_is_not_there(tmp_path):
     assert ended.code == 1
     assert "cannot be started: nothing-of-this-name: command not found" in ended.said
     assert "check the command in lab.toml: nothing-of-this-name --fast" in ended.said
-    assert ended.soon
+    assert ended.soon or ended.starved
