@@ -2,17 +2,19 @@
 
 A check is a function `test_<id>(bench)` in `graders/<lab>/test_<stage>.py`. Its docstring is one
 sentence, the promise that the learner reads. It acts through the lab's bench and judges with
-`expect`, or with `expect_no` for a law that `labkit.history` proves broken.
+`expect`, or raises CheckFailed for a law that `labkit.history` proves broken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from labkit.result import EvidenceRow
 
+_LONGEST_SAID = 300
 F = TypeVar("F", bound=Callable[..., None])
 Hints = Mapping[Any, str] | Sequence[tuple[Callable[[Any], bool], str]]
 
@@ -93,7 +95,8 @@ def expect(
     """Judge one value: `equals`, `one_of`, or within `at_least` and `at_most`; else CheckFailed.
 
     `unit` follows the numbers in both sentences ("of 60 requests admitted"). `hints` maps an
-    observed value, or a predicate on it, to what it tells; only a match is shown. `evidence` may
+    observed value, or a predicate on it, to what it tells; only a match is shown. A value that
+    cannot be compared with a bound is not within it: a service may answer anything. `evidence` may
     be a function, called only when the check fails. `reading` names a heading of the lab's brief.
     """
     wanted = _violated(observed, equals, at_most, at_least, one_of)
@@ -114,13 +117,20 @@ def _violated(observed: Any, equals: Any, at_most: Any, at_least: Any, one_of: S
         return None if observed == equals else _say(equals)
     if one_of:
         return None if observed in one_of else _say_choice(one_of)
-    above = at_most is not ... and observed > at_most
-    below = at_least is not ... and observed < at_least
+    above = at_most is not ... and not _is_in_order(observed, at_most)
+    below = at_least is not ... and not _is_in_order(at_least, observed)
     if not (above or below):
         return None
     if at_most is not ... and at_least is not ...:
         return f"{_say(at_least)} to {_say(at_most)}"
     return f"at most {_say(at_most)}" if above else f"at least {_say(at_least)}"
+
+
+def _is_in_order(less: Any, more: Any) -> bool:
+    try:
+        return bool(less <= more)
+    except TypeError:
+        return False
 
 
 def _say_choice(choices: Sequence[Any]) -> str:
@@ -134,10 +144,16 @@ def _say(value: Any) -> str:
         return f"{value:.3g}"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    return "nothing" if value is None else str(value)
+    text = "nothing" if value in (None, "") else str(value)
+    return text if len(text) <= _LONGEST_SAID else f"{text[:_LONGEST_SAID]}… ({len(text)} characters)"
 
 
 def _earned(observed: Any, hints: Hints) -> str | None:
     if isinstance(hints, Mapping):
-        return hints.get(observed)
-    return next((text for matches, text in hints if matches(observed)), None)
+        return next((text for value, text in hints.items() if value == observed), None)
+    for matches, text in hints:
+        # Meant for the values that are likely; one that nobody thought of has earned no hint.
+        with suppress(Exception):
+            if matches(observed):
+                return text
+    return None
