@@ -129,6 +129,10 @@ class Arena:
         self._leave_if_stopped()
         return self._client.paced(requests, every=every)
 
+    def starved_lately(self, exchange: Exchange) -> bool:
+        """Whether its answer may be one that a starved process gives; see Client."""
+        return self._client.starved_lately(exchange)
+
     def sleep(self, seconds: float) -> None:
         """Wait, unless the grading is being given up."""
         if self._ground.stopping.wait(max(seconds, 0.0)):

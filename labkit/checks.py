@@ -91,6 +91,7 @@ def expect(
     hints: Hints = (),
     evidence: Sequence[EvidenceRow] | Callable[[], Sequence[EvidenceRow]] = (),
     reading: str | None = None,
+    sure: bool = False,
 ) -> None:
     """Judge one value: `equals`, `one_of`, or within `at_least` and `at_most`; else CheckFailed.
 
@@ -98,6 +99,7 @@ def expect(
     observed value, or a predicate on it, to what it tells; only a match is shown. A value that
     cannot be compared with a bound is not within it: a service may answer anything. `evidence` may
     be a function, called only when the check fails. `reading` names a heading of the lab's brief.
+    `sure` is told by CheckFailed.
     """
     wanted = _violated(observed, equals, at_most, at_least, one_of)
     if wanted is None:
@@ -108,6 +110,7 @@ def expect(
         hint=_earned(observed, hints),
         evidence=evidence() if callable(evidence) else evidence,
         reading=reading,
+        sure=sure,
     )
 
 

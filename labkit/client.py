@@ -25,7 +25,9 @@ from labkit.pulse import Pulse
 
 DEADLINE_S = 5.0
 LONGEST_ANSWER = 1 << 20
-# For so long a service may hold on to what it has learnt of another one, such as that it is down.
+# Whoever waits for another service waits at least this long before giving it up, and may hold on to
+# what it has learnt, such as that the other is down, for as long as the second.
+PATIENCE_S = 0.15
 RECOVERY_S = 5.0
 REFUSED = "connection refused"
 # A machine so slow that this is not enough gives no verdict at all.
@@ -57,8 +59,8 @@ class Exchange:
 
     sent, received  seconds on the run's clock; the request was decided between them
     late_s          seconds by which the machine itself was late in that time
-    starved         the machine had no processor to spare then, or shortly before: a service that waits
-                    for another one for some time only may rightly have given it up
+    starved         it took long, and the machine had no processor to spare meanwhile: a service that
+                    waits for another one for some time only may rightly have given it up
     status          None where no HTTP answer came; then `failure` says what happened, in words
     """
 
@@ -106,6 +108,7 @@ class Client:
         self._pulse = pulse
         self._clock = clock
         self._address_of = address_of
+        self._starved: list[tuple[str, float, float]] = []
         self._socket_of = socket_of
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 
@@ -125,6 +128,15 @@ class Client:
             yield client
         finally:
             loop.run(client._close())
+
+    def starved_lately(self, exchange: Exchange) -> bool:
+        """Whether the process that answered was starved, in this or another exchange, up to 5 s before."""
+        return any(
+            process == exchange.request.process
+            and sent <= exchange.received
+            and received >= exchange.sent - RECOVERY_S
+            for process, sent, received in list(self._starved)
+        )
 
     def send(self, request: Request, *, deadline_s: float = DEADLINE_S) -> Exchange:
         """One request, answered or given up at the deadline."""
@@ -212,7 +224,9 @@ class Client:
         received = self._clock() if received is None else received
         late = self._pulse.late_between(sent, received)
         done = done or (Done.UNKNOWN if failure else Done.YES)
-        starved = self._pulse.starved_between(sent - RECOVERY_S, received)
+        starved = received - sent > PATIENCE_S and self._pulse.starved_between(sent, received)
+        if starved:
+            self._starved.append((request.process, sent, received))
         return Exchange(request, sent, received, late, failure=failure, done=done, starved=starved, **answer)
 
 

@@ -27,6 +27,8 @@ from .spent import SLOW_S, TOO_BUSY, Spent, looks_like_policy
 
 PING = "/api/ping"
 MOST_EXCESS_BURSTS = 5
+# By then the answers that were on their way beside the one in question have come as well.
+DOUBT_AFTER_S = 0.3
 
 
 def _setup(*, limit: int, window_ms: int, replicas: int, **more: object) -> Setup:
@@ -130,7 +132,7 @@ class Bench:
 
     def spent(self, exchanges: Sequence[Exchange]) -> Spent:
         """Exchanges of one client as what it spent, each one decided."""
-        return Spent([self.decided(exchange) for exchange in exchanges], self.policy, self.limit)
+        return Spent([self.decided(exchange) for exchange in exchanges], self.may_be_policy)
 
     def decided(self, exchange: Exchange) -> Exchange:
         """A limiter's answer is 200 or 429 as long as Redis is there; anything else fails the check."""
@@ -150,16 +152,17 @@ class Bench:
             ],
             evidence=lambda: [*rows_of([exchange], mark=exchange), *self.output(exchange.request.process)],
             reading="The answers",
+            sure=not looks_like_policy(exchange, self.policy, self.limit),
         )
         return exchange
 
     def may_be_policy(self, exchange: Exchange) -> bool:
         """Whether a starved service may have taken the machine's slowness for an outage of Redis."""
-        return exchange.starved and looks_like_policy(exchange, self.policy, self.limit)
+        return looks_like_policy(exchange, self.policy, self.limit) and self.arena.starved_lately(exchange)
 
     def has_status(self, exchange: Exchange, *wanted: int, reading: str, hint: str | None = None) -> None:
         """The answer has one of these statuses."""
-        if exchange.status not in wanted and self.may_be_policy(exchange):
+        if exchange.status not in wanted and 400 not in wanted and self.may_be_policy(exchange):
             raise Inconclusive(TOO_BUSY)
         expect(
             exchange.status or exchange.failure,
@@ -168,6 +171,8 @@ class Bench:
             hints=[(lambda _: hint is not None, hint or "")],
             evidence=lambda: [*rows_of([exchange], mark=exchange), *self.output(exchange.request.process)],
             reading=reading,
+            # No policy lets a request without a valid key through.
+            sure=400 in wanted or not looks_like_policy(exchange, self.policy, self.limit),
         )
 
     def exactly_the_limit(
@@ -223,6 +228,7 @@ class Bench:
         A service gives up waiting for Redis after some time: then it answers by its policy, or asks
         again and spends twice.
         """
+        self.arena.sleep(DOUBT_AFTER_S)
         slow = any(exchange.starved and exchange.received - exchange.sent > SLOW_S for exchange in self._seen)
         return TOO_BUSY if slow or any(map(self.may_be_policy, self._seen)) else None
 

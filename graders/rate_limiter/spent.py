@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from labkit import Exchange
 from labkit.history import Decision, Outcome
 
-# Whoever waits for an answer waits at least this long before giving it up.
-PATIENCE_S = 0.1
 # An answer that took this long may hide a second try.
 SLOW_S = 0.3
 TOO_BUSY = "the machine was so busy that the service may have taken its slowness for an outage of Redis"
@@ -18,15 +16,17 @@ TOO_BUSY = "the machine was so busy that the service may have taken its slowness
 
 @dataclass(frozen=True)
 class Spent:
-    """Requests of one client and their answers, in the order of sending."""
+    """Requests of one client and their answers, in the order of sending.
+
+    doubtful  whether an answer may come from the outage policy, though Redis was up
+    """
 
     exchanges: Sequence[Exchange]
-    policy: str
-    limit: int
+    doubtful: Callable[[Exchange], bool]
 
     @property
     def decisions(self) -> list[Decision]:
-        return [_decision(exchange, self.policy, self.limit) for exchange in self.exchanges]
+        return [_decision(exchange, self.doubtful(exchange)) for exchange in self.exchanges]
 
     @property
     def admitted(self) -> int:
@@ -46,7 +46,7 @@ class Spent:
         return len(self.exchanges)
 
     def __add__(self, later: Spent) -> Spent:
-        return Spent([*self.exchanges, *later.exchanges], self.policy, self.limit)
+        return Spent([*self.exchanges, *later.exchanges], self.doubtful)
 
 
 def looks_like_policy(exchange: Exchange, policy: str, limit: int) -> bool:
@@ -54,16 +54,12 @@ def looks_like_policy(exchange: Exchange, policy: str, limit: int) -> bool:
     if policy == "closed":
         return exchange.status == 503
     left = exchange.headers.get("x-ratelimit-remaining")
-    uncounted = left in (None, str(limit))
-    waited = exchange.received - exchange.sent > PATIENCE_S
-    return exchange.status == 200 and (uncounted or (waited and left == "0"))
+    return exchange.status == 200 and (left in (None, str(limit)) or (exchange.starved and left == "0"))
 
 
-def _decision(exchange: Exchange, policy: str, limit: int) -> Decision:
+def _decision(exchange: Exchange, unknown: bool) -> Decision:
     outcomes = {200: Outcome.ADMITTED, 429: Outcome.REJECTED}
-    outcome = outcomes.get(exchange.status or 0, Outcome.UNKNOWN)
-    if exchange.starved and looks_like_policy(exchange, policy, limit):
-        outcome = Outcome.UNKNOWN
+    outcome = Outcome.UNKNOWN if unknown else outcomes.get(exchange.status or 0, Outcome.UNKNOWN)
     # What was not answered may still be decided at any later time.
     received = exchange.received if exchange.failure is None else math.inf
     return Decision(exchange.sent, received, outcome, process=exchange.request.process, ref=exchange)
