@@ -106,6 +106,8 @@ def grade(order: Order, watcher: Watcher | None = None) -> Result:
     it fails.
     """
     submission = read_submission(order.submission_folder, lab=order.lab)
+    # Taken first: a service may write into its own folder.
+    graded = SubmissionInfo(path=str(submission.folder), digest=submission.digest())
     checks = planned_checks(order.lab, only=order.only, stage=order.stage)
     watcher = watcher or Silent()
     watcher.planned(checks)
@@ -128,7 +130,7 @@ def grade(order: Order, watcher: Watcher | None = None) -> Result:
         )
         started_at = datetime.now(UTC)
         _run_pytest(grader)
-        return _result(order, ground, grader, started_at)
+        return _result(order, graded, ground, grader, started_at)
 
 
 @contextmanager
@@ -215,15 +217,16 @@ def _without_settings() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _result(order: Order, ground: Ground, grader: GraderPlugin, started_at: datetime) -> Result:
+def _result(
+    order: Order, graded: SubmissionInfo, ground: Ground, grader: GraderPlugin, started_at: datetime
+) -> Result:
     checks = tuple(grader.results)
-    submission = ground.submission
     return Result(
         lab=order.lab.slug,
         kit_version=metadata.version("portfolio-labkit"),
         provider=ground.provider.name,
         seed=order.seed,
-        submission=SubmissionInfo(path=str(submission.folder), digest=submission.digest()),
+        submission=graded,
         started_at=started_at.isoformat(timespec="seconds"),
         duration_s=round(ground.run.clock(), 2),
         critical_path_s=round(grader.critical_path_s, 2),
