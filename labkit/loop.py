@@ -49,6 +49,8 @@ class Loop:
         return self.run(calling())
 
     def _close(self) -> None:
+        # What is cut off now has nobody left to tell.
+        self._loop.call_soon_threadsafe(self._loop.set_exception_handler, lambda *_: None)
         self.run(self._cancel_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

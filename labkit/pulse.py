@@ -72,7 +72,9 @@ class Pulse:
 
     def starved_between(self, begin: float, end: float) -> bool:
         """Whether there was a stretch of 0.3 s in which the machine had no processor to spare."""
-        return self._at(end).starved >= begin
+        last = self._at(end)
+        overdue = min(end - last.at - _BEAT_S, end - begin)
+        return last.starved >= begin or overdue > _MOST_LATE * STRETCH_S
 
     def _at(self, moment: float) -> _Beat:
         """The last beat up to a moment."""
