@@ -73,9 +73,16 @@ class Ledger:
         """End all processes and remove all files; look for hidden ones for `sweep_for` seconds."""
         end_groups(self.groups.values())
         sweep(self.run, self.paths, at_least=sweep_for)
-        for path in self.paths:
+        # A process may have been started whose files nobody has had the time to name.
+        unnamed = [path for leader in self.groups for path in faketime_files(leader)]
+        for path in [*self.paths, *unnamed]:
             if is_removable(path, run=self.run, temp=self.temp):
                 remove(path)
+
+
+def faketime_files(pid: int) -> list[str]:
+    """What libfaketime leaves in memory of a process that was killed."""
+    return [f"/dev/shm/faketime_shm_{pid}", f"/dev/shm/sem.faketime_sem_{pid}"]  # noqa: S108
 
 
 def end_groups(groups: Iterable[Group]) -> None:
