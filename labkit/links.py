@@ -152,13 +152,17 @@ class _Connection:
 
     async def serve(self, reader: asyncio.StreamReader, upstream_reader: asyncio.StreamReader) -> None:
         """Pass bytes on until the service has said farewell and the process has all its answers."""
-        others = asyncio.gather(self._take_answers(upstream_reader), self._send_all(reader))
+        others = [
+            asyncio.create_task(self._take_answers(upstream_reader)),
+            asyncio.create_task(self._send_all(reader)),
+        ]
         try:
             await self._deliver_all()
             self._down.close()
             await self._down.wait_closed()
         finally:
-            others.cancel()
+            for other in others:
+                other.cancel()
 
     async def _send_all(self, reader: asyncio.StreamReader) -> None:
         """From the process to the service. The farewell of a process that is held comes before its bytes."""

@@ -96,9 +96,10 @@ def grading() -> Iterator[Grading]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after_s", [0.0, 0.1, 0.3, 0.7, 1.5, 3.0, 6.0, 9.0])
+@pytest.mark.parametrize("after_s", [0.0, 0.1, 0.3, 0.7, 1.5, 3.0, 4.5])
 def test_a_killed_grading_leaves_nothing(grading, after_s):
-    moment = after_s * random.uniform(1.0, 1.4)  # noqa: S311 - not for secrets
+    # Up to 6 s: the waits of the contract keep a grading busy for longer on any machine.
+    moment = after_s * random.uniform(1.0, 1.3)  # noqa: S311 - not for secrets
     time.sleep(moment)
     if after_s >= 3.0:
         assert len(grading.processes()) > 3
@@ -112,7 +113,7 @@ def test_a_killed_grading_leaves_nothing(grading, after_s):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after_s", [0.0, 1.0, 6.0])
+@pytest.mark.parametrize("after_s", [0.0, 1.0, 5.0])
 def test_an_interrupted_grading_leaves_nothing_and_says_so(grading, after_s):
     time.sleep(after_s)
 

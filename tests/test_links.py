@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import struct
@@ -377,3 +378,13 @@ def test_closing_ends_connections_and_gives_the_port_back(loop, upstream):
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind((link.address.host, link.address.port))
+
+
+def test_closing_in_the_middle_of_a_conversation_says_nothing(loop, upstream, caplog):
+    with linked(loop, upstream) as link:
+        connection = connected(link)
+        ask(connection)
+    connection.close()
+
+    loop.call(gc.collect)
+    assert caplog.messages == []
