@@ -1,0 +1,1 @@
+"""A products API whose cache hands out a lease with every miss."""
