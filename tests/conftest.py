@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from unittest import mock
 
 import pytest
 
@@ -37,3 +42,22 @@ def _engine() -> EngineStatus:
 def run() -> Iterator[Run]:
     with Run.open() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def drawing() -> Callable[[Path], ModuleType]:
+    """Loads the script that draws a lab's figures, from the folder that it stands in."""
+
+    @lru_cache
+    def load(folder: Path) -> ModuleType:
+        spec = importlib.util.spec_from_file_location("draw", folder / "draw.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        # As when it is run: beside its own modules. Dataclasses look their module up by its name.
+        with mock.patch.object(sys, "path", [str(folder), *sys.path]), mock.patch.dict(sys.modules):
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)
+        return module
+
+    return load

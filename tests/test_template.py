@@ -1,4 +1,4 @@
-"""The rate limiter's scaffold as a learner gets it: valid, tested, and shaped like the API.
+"""Each lab's scaffold as a learner gets it: valid, tested, and shaped like the API.
 
 That it fails its grading with helpful messages is what `lab prove` shows.
 """
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,28 +21,63 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from labkit.catalogue import find_lab
+from labkit.catalogue import Lab, labs
 from labkit.run import Run
 from labkit.scaffold import new_project
-from labkit.services import UnixAddress
+from labkit.services import Service, UnixAddress
 from labkit.services.embedded import Embedded
 from labkit.services.images import PINNED
+from labkit.services.postgres import Postgres
 from labkit.submission import read_submission
 
-LAB = find_lab("rate-limiter")
+BY_SLUG = dict(labs())
+# How a process is told where a service is.
+VARIABLES = {"redis": "REDIS_URL", "postgres": "DATABASE_URL"}
+# The scaffold's own tests that wait for the learner, and why they fail until then.
+WAITING = {
+    "rate-limiter": (
+        "nothing is limited yet",
+        {"test_replicas_share_one_budget", "test_what_is_kept_in_redis_expires"},
+    ),
+    "cache-layer": (
+        "nothing is cached yet",
+        {
+            "test_a_repeated_get_is_a_hit",
+            "test_what_is_kept_in_redis_expires",
+            "test_a_cold_product_is_loaded_once",
+        },
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=BY_SLUG)
+def lab(request: pytest.FixtureRequest) -> Lab:
+    return BY_SLUG[request.param]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("scaffold") / "limiter"
-    return new_project(LAB.slug, LAB.template, target, {}, interactive=False).folder
+def project(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("scaffold") / "project"
+    return new_project(lab.slug, lab.template, target, {}, interactive=False).folder
 
 
 @pytest.fixture
-def redis_url() -> Iterator[str]:
-    with Run.open() as run, Embedded(run).open("redis") as service:
-        address = service.host.address
-        yield f"unix://{address.path}" if isinstance(address, UnixAddress) else f"redis://{address}/0"
+def services(lab: Lab) -> Iterator[dict[str, str]]:
+    """The lab's services, and the variables that tell the scaffold where they are."""
+    with Run.open() as run, ExitStack() as opened:
+        provider = Embedded(run)
+        yield {VARIABLES[kind]: url(opened.enter_context(provider.open(kind))) for kind in lab.services}
+
+
+def url(service: Service) -> str:
+    address = service.host.address
+    if isinstance(service, Postgres):
+        login = f"{service.guest.user}:{service.guest.password}"
+        if isinstance(address, UnixAddress):
+            folder, _, port = address.path.rpartition("/.s.PGSQL.")
+            return f"postgresql://{login}@/{service.database}?host={folder}&port={port}"
+        return f"postgresql://{login}@{address}/{service.database}"
+    return f"unix://{address.path}" if isinstance(address, UnixAddress) else f"redis://{address}/0"
 
 
 def text_files(project: Path) -> list[Path]:
@@ -51,13 +87,13 @@ def text_files(project: Path) -> list[Path]:
     return [path for path in paths if not made & set(path.parts)]
 
 
-def test_it_is_a_submission_whatever_is_chosen(tmp_path: Path) -> None:
-    algorithm, policy = LAB.options
-    for number, (chosen, on_outage) in enumerate(product(algorithm.values, policy.values)):
-        values = {"algorithm": chosen, "on_redis_outage": on_outage}
-        folder = new_project(LAB.slug, LAB.template, tmp_path / str(number), values, interactive=False).folder
+def test_it_is_a_submission_whatever_is_chosen(lab: Lab, tmp_path: Path) -> None:
+    for number, chosen in enumerate(product(*(option.values for option in lab.options))):
+        values = dict(zip((option.name for option in lab.options), chosen, strict=True))
+        folder = new_project(lab.slug, lab.template, tmp_path / str(number), values, interactive=False).folder
 
-        assert read_submission(folder).options == values
+        submission = read_submission(folder)
+        assert (submission.lab, submission.options) == (lab, values)
 
 
 def test_nothing_of_the_template_is_left_unrendered(project: Path) -> None:
@@ -78,35 +114,41 @@ def test_toml_files_are_valid(project: Path) -> None:
         assert tomllib.loads((project / name).read_text(encoding="utf-8"))
 
 
-def test_compose_runs_three_replicas_on_one_redis(project: Path) -> None:
+def test_compose_runs_three_replicas_on_the_same_services(lab: Lab, project: Path) -> None:
     services = yaml.safe_load((project / "compose.yaml").read_text(encoding="utf-8"))["services"]
 
-    replicas = {name: service for name, service in services.items() if "environment" in service}
-    assert {service["environment"]["INSTANCE"] for service in replicas.values()} == set(replicas)
-    assert len({service["environment"]["REDIS_URL"] for service in replicas.values()}) == 1
+    replicas = {name: service for name, service in services.items() if "build" in service}
+    environments = {name: dict(service["environment"]) for name, service in replicas.items()}
+    assert {name: environment.pop("INSTANCE") for name, environment in environments.items()} == {
+        name: name for name in replicas
+    }
+    [shared] = {tuple(sorted(environment)) for environment in environments.values()}
+    assert set(shared) == {*lab.settings, *(VARIABLES[kind] for kind in lab.services)}
+    assert all(environment == environments["web-1"] for environment in environments.values())
     assert len({service["ports"][0] for service in replicas.values()}) == len(replicas) == 3
-    assert set(LAB.settings) <= set(services["web-1"]["environment"])
+    assert set(services) - set(replicas) == set(lab.services) == set(replicas["web-1"]["depends_on"])
 
 
-def test_the_workflow_grades_and_keeps_the_reports(project: Path) -> None:
+def test_the_workflow_grades_and_keeps_the_reports(lab: Lab, project: Path) -> None:
     workflow = yaml.safe_load((project / ".github/workflows/grade.yml").read_text(encoding="utf-8"))
 
     steps = workflow["jobs"]["grade"]["steps"]
     [grading] = [step["run"] for step in steps if step.get("run", "").startswith("grade ")]
     [upload] = [step for step in steps if "upload-artifact" in step.get("uses", "")]
     written = re.findall(r"--(?:json|junit) (\S+)", grading)
-    assert grading.split()[1] == LAB.slug
+    assert grading.split()[1] == lab.slug
     assert upload["with"]["path"].split() == written
 
 
-def test_every_file_names_the_redis_that_the_kit_grades_on(project: Path) -> None:
+def test_every_file_names_the_images_that_the_kit_grades_on(lab: Lab, project: Path) -> None:
+    names = "|".join(image.rpartition(":")[0] for image in PINNED.values())
     named = {
         match
         for path in text_files(project)
-        for match in re.findall(r"redis:\d+\.\d[\w.-]*", path.read_text(encoding="utf-8"))
+        for match in re.findall(rf"(?:{names}):\d+\.\d[\w.-]*", path.read_text(encoding="utf-8"))
     }
 
-    assert named == {PINNED["redis"]}
+    assert named == {PINNED[kind] for kind in lab.services}
 
 
 def test_the_image_runs_unprivileged_on_a_pinned_base(project: Path) -> None:
@@ -123,7 +165,7 @@ def test_requirements_are_exact(project: Path) -> None:
         lines = (project / name).read_text(encoding="utf-8").splitlines()
         wanted = [line for line in lines if line and not line.startswith(("#", "-r "))]
         assert wanted
-        assert all(re.fullmatch(r"[a-z-]+==[\d.]+", line) for line in wanted), name
+        assert all(re.fullmatch(r"[a-z-]+(\[[a-z]+\])?==[\d.]+", line) for line in wanted), name
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
@@ -136,27 +178,32 @@ def test_make_lists_every_target(project: Path) -> None:
     assert [line.split()[0] for line in listed.stdout.splitlines()] == phony[1].split()
 
 
-def test_its_own_tests_run_without_redis(project: Path, tmp_path: Path) -> None:
-    """What needs no Redis passes; the rest is skipped with a reason that says what to do."""
+def test_its_own_tests_run_without_services(lab: Lab, project: Path, tmp_path: Path) -> None:
+    """What needs none passes; the rest is skipped with a reason that says what to do."""
     cases = own_tests(project, tmp_path, DOCKER_HOST=f"unix://{tmp_path}/no-engine.sock")
 
     skipped = [reason for reason in cases.values() if reason is not None]
     assert 0 < len(skipped) < len(cases)
-    assert all("needs Redis: set REDIS_URL, or start Docker" in reason for reason in skipped)
+    remedies = [f": set {VARIABLES[kind]}, or start Docker" for kind in lab.services]
+    assert all("needs " in reason and any(remedy in reason for remedy in remedies) for reason in skipped)
 
 
-def test_its_own_tests_pass_on_redis(project: Path, tmp_path: Path, redis_url: str) -> None:
-    """With Redis all pass but the two that wait for the limiter, and those say so."""
-    cases = own_tests(project, tmp_path, REDIS_URL=redis_url)
+def test_its_own_tests_pass_on_services(
+    lab: Lab, project: Path, tmp_path: Path, services: dict[str, str]
+) -> None:
+    """With the services all pass but those that wait for the learner, and those say so."""
+    why, expected = WAITING[lab.slug]
+
+    cases = own_tests(project, tmp_path, **services)
 
     waiting = {name: reason for name, reason in cases.items() if reason is not None}
-    assert set(waiting) == {"test_replicas_share_one_budget", "test_what_is_kept_in_redis_expires"}
-    assert all("nothing is limited yet" in reason for reason in waiting.values())
+    assert set(waiting) == expected
+    assert all(why in reason for reason in waiting.values())
 
 
 def own_tests(project: Path, tmp_path: Path, **environment: str) -> dict[str, str | None]:
     """Run the scaffold's tests: name -> why it was skipped or expected to fail, if it was."""
-    inherited = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+    inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES.values()}
     report = tmp_path / "report.xml"
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"],
