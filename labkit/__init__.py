@@ -8,11 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labkit.answers import answered, is_problem
     from labkit.arena import Arena, Setup
     from labkit.checks import CheckFailed, Inconclusive, check, expect
     from labkit.client import Exchange, Request
     from labkit.evidence import rows_of, shortened
+    from labkit.pgwire import Statement
     from labkit.result import EvidenceRow
+    from labkit.traps import Trap, Way
 
 _HOMES = {
     "Arena": "arena",
@@ -22,8 +25,13 @@ _HOMES = {
     "Inconclusive": "checks",
     "Request": "client",
     "Setup": "arena",
+    "Statement": "pgwire",
+    "Trap": "traps",
+    "Way": "traps",
+    "answered": "answers",
     "check": "checks",
     "expect": "checks",
+    "is_problem": "answers",
     "rows_of": "evidence",
     "shortened": "evidence",
 }
@@ -36,8 +44,13 @@ __all__ = [
     "Inconclusive",
     "Request",
     "Setup",
+    "Statement",
+    "Trap",
+    "Way",
+    "answered",
     "check",
     "expect",
+    "is_problem",
     "rows_of",
     "shortened",
 ]

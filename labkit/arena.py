@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from labkit.client import Client, Exchange, Request
 from labkit.errors import SubmissionError
@@ -37,6 +38,8 @@ class Setup:
     width      how many of its checks run at the same time, if they are not exclusive: few where they
                keep processors busy, many where they wait
     skew       process -> seconds by which its clock is ahead (or, below 0, behind)
+    prepare    is given the services and the arena's chance before any process starts, to fill them;
+               what it returns is the arena's `prepared`
     """
 
     replicas: Mapping[str, int]
@@ -44,6 +47,7 @@ class Setup:
     exclusive: bool = False
     width: int = 8
     skew: Mapping[str, float] = field(default_factory=dict)
+    prepare: Callable[[Mapping[str, Service], random.Random], Any] | None = None
 
     @property
     def processes(self) -> list[str]:
@@ -83,6 +87,7 @@ class Stopped(Exception):
 class Arena:
     """One set of services with the submission's processes on them. Open it with `open_arena`.
 
+    prepared  what the setup's `prepare` has returned
     bursting  to be held by a check that loads the processes for a moment: checks that share the
               arena would only slow each other
     """
@@ -92,6 +97,7 @@ class Arena:
         self.services = services
         self.processes: dict[str, Process] = {}
         self.links: dict[tuple[str, str], Link] = {}
+        self.prepared: Any = None
         self.bursting = threading.Lock()
         self._ground = ground
         self._client = client
@@ -137,6 +143,15 @@ class Arena:
         """Wait, unless the grading is being given up."""
         if self._ground.stopping.wait(max(seconds, 0.0)):
             raise Stopped
+
+    def wait_for(self, *conditions: Callable[[], bool], within: float) -> bool:
+        """Wait until one of them holds, for so many seconds at most; whether one did."""
+        deadline = self.clock() + within
+        while not any(holds() for holds in conditions):
+            if self.clock() > deadline:
+                return False
+            self.sleep(0.002)
+        return True
 
     def sleep_until(self, moment: float) -> None:
         """Wait until `clock` shows `moment`."""
@@ -208,8 +223,8 @@ class Arena:
 
 
 @contextmanager
-def open_arena(ground: Ground, setup: Setup, *, first: bool = True) -> Iterator[Arena]:
-    """Services side by side, then links, then migrate, then all processes, healthy.
+def open_arena(ground: Ground, setup: Setup, *, chance: random.Random, first: bool = True) -> Iterator[Arena]:
+    """Services side by side, filled, then links, then migrate, then all processes, healthy.
 
     An arena that is not the `first` holds its processes back until one of the first's is healthy:
     a submission that cannot start is found out once, not many times over.
@@ -233,9 +248,11 @@ def open_arena(ground: Ground, setup: Setup, *, first: bool = True) -> Iterator[
         arena = Arena(ground, setup, services, client)
         arena.processes = processes
         stack.callback(_close_processes, arena)
+        if setup.prepare is not None:
+            arena.prepared = setup.prepare(services, chance)
         if not first:
             arena.wait_for_first()
-        _prepare(ground, arena)
+        _lay_out(ground, arena)
         arena.start_all()
         yield arena
 
@@ -253,7 +270,7 @@ def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
     return [future.result() for future in futures]
 
 
-def _prepare(ground: Ground, arena: Arena) -> None:
+def _lay_out(ground: Ground, arena: Arena) -> None:
     roles = {name: name.rpartition("-")[0] for name in arena.setup.processes}
     commands = ground.submission.commands
     names = [name for name, role in roles.items() if role in commands]
@@ -275,7 +292,14 @@ def _command(ground: Ground, arena: Arena, name: str, *, role: str, place: Place
     env = {**ground.runtime.environment, **arena.setup.settings, "INSTANCE": name, "PYTHONUNBUFFERED": "1"}
     for kind, service in arena.services.items():
         upstream = service.host.address
-        link = Link(ground.loop, process=name, service=kind, upstream=upstream, new_socket=place.new_socket)
+        link = Link(
+            ground.loop,
+            process=name,
+            service=kind,
+            upstream=upstream,
+            new_socket=place.new_socket,
+            clock=ground.run.clock,
+        )
         link.open()
         arena.links[name, kind] = link
         env |= service.environment(link.address)

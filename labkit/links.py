@@ -10,19 +10,19 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
+from labkit.checks import Inconclusive
 from labkit.loop import Loop
+from labkit.pgwire import Statement
 from labkit.ports import LOOPBACK, free_port, own_socket
-from labkit.resp import Conversation
-from labkit.services import Address, TcpAddress, UnixAddress
+from labkit.relay import CHUNK, Connection, Traffic, connect
+from labkit.services import Address, TcpAddress
+from labkit.traps import Matches, Trap, Way
 
 NewSocket = Callable[[], socket.socket]
-_CHUNK = 1 << 16
 _BACKLOG = 1024
-# Answers that one connection may have on their way; the service waits for the process beyond.
-_MOST_ON_THE_WAY = 1024
 _REBIND_WITHIN_S = 1.0
 
 
@@ -40,6 +40,7 @@ class Link:
         service: str,
         upstream: Address,
         new_socket: NewSocket = own_socket,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.process = process
         self.service = service
@@ -52,11 +53,8 @@ class Link:
         self._socket = _bound(new_socket(), self._lease.port)
         self._listening = False
         self._serving: set[asyncio.Task[None]] = set()
-        self._connections: set[_Connection] = set()
-        self._flights = 0
-        self._delay = 0.0
-        self._limit: int | None = None
-        self.held = threading.Event()
+        self._connections: set[Connection] = set()
+        self._traffic = Traffic(service, clock)
 
     def open(self) -> None:
         """Let connections through."""
@@ -78,22 +76,43 @@ class Link:
 
     def delay(self, seconds: float) -> None:
         """Let each answer of the service arrive `seconds` later, from now on."""
-        self._delay = seconds
+        self._traffic.delay = seconds
 
     def hold_after(self, flights: int) -> None:
-        """Let `flights` more flights pass, then hold what the process sends; `held` tells when."""
-        self.held.clear()
-        self._limit = self._flights + flights
+        """Let `flights` more flights to Redis pass, then hold what the process sends; `held` tells when."""
+        self._traffic.held.clear()
+        self._traffic.limit = self._traffic.flights + flights
+
+    @property
+    def held(self) -> threading.Event:
+        return self._traffic.held
 
     def release(self) -> None:
-        """Send on what was held and hold no more."""
-        self._limit = None
+        """Send on what was held by `hold_after`, and hold no more."""
+        self._traffic.limit = None
         self._loop.call(self._send_held)
+
+    @contextmanager
+    def trap(self, matches: Matches, *, way: Way, most: int = 1) -> Iterator[Trap]:
+        """Hold the first statements that match, until they are released or the block ends; see Trap."""
+        trap = Trap(self._loop, matches, way=way, most=most)
+        self._loop.call(self._traffic.traps.append, trap)
+        try:
+            yield trap
+        finally:
+            trap.release()
 
     @property
     def flights(self) -> int:
-        """Flights so far (see Conversation); only Redis is followed."""
-        return self._flights
+        """Flights to Redis so far; see Conversation."""
+        return self._traffic.flights
+
+    @property
+    def statements(self) -> list[Statement]:
+        """What was sent to Postgres so far, in order. Raises Inconclusive where that cannot be told."""
+        if self._traffic.unreadable:
+            raise Inconclusive(f"{self.process} speaks to Postgres in a way that cannot be followed: TLS?")
+        return list(self._traffic.statements)
 
     def _listen(self) -> None:
         self._socket.listen(_BACKLOG)
@@ -129,106 +148,14 @@ class Link:
     async def _serve(self, accepted: socket.socket) -> None:
         with ExitStack() as stack, suppress(OSError):
             accepted.setblocking(False)
-            reader, down = await asyncio.open_connection(sock=accepted, limit=_CHUNK)
+            reader, down = await asyncio.open_connection(sock=accepted, limit=CHUNK)
             stack.callback(down.transport.abort)
-            upstream_reader, up = await _connect(self._upstream)
+            upstream_reader, up = await connect(self._upstream)
             stack.callback(up.transport.abort)
-            connection = _Connection(self, down, up)
+            connection = Connection(self._traffic, down, up)
             self._connections.add(connection)
             stack.callback(self._connections.discard, connection)
             await connection.serve(reader, upstream_reader)
-
-
-class _Connection:
-    """Both directions of one connection of a link."""
-
-    def __init__(self, link: Link, down: asyncio.StreamWriter, up: asyncio.StreamWriter) -> None:
-        self._link = link
-        self._down = down
-        self._up = up
-        self._conversation = Conversation() if link.service == "redis" else None
-        self._held: list[bytes] | None = None
-        self._on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_MOST_ON_THE_WAY)
-
-    async def serve(self, reader: asyncio.StreamReader, upstream_reader: asyncio.StreamReader) -> None:
-        """Pass bytes on until the service has said farewell and the process has all its answers."""
-        others = [
-            asyncio.create_task(self._take_answers(upstream_reader)),
-            asyncio.create_task(self._send_all(reader)),
-        ]
-        try:
-            await self._deliver_all()
-            self._down.close()
-            await self._down.wait_closed()
-        finally:
-            for other in others:
-                other.cancel()
-
-    async def _send_all(self, reader: asyncio.StreamReader) -> None:
-        """From the process to the service. The farewell of a process that is held comes before its bytes."""
-        try:
-            while data := await reader.read(_CHUNK):
-                self._send(data)
-                await self._up.drain()
-        except OSError:
-            self._up.transport.abort()
-        if self._held is not None:
-            self._up.transport.abort()
-        elif not self._up.transport.is_closing():
-            self._up.write_eof()
-
-    def _send(self, data: bytes) -> None:
-        link = self._link
-        if self._conversation is not None and self._conversation.sent(data):
-            link._flights += 1
-            if link._limit is not None and link._flights > link._limit and self._held is None:
-                self._held = []
-                link.held.set()
-        if self._held is not None:
-            self._held.append(data)
-        else:
-            _write(self._up, data)
-
-    def send_held(self) -> None:
-        held, self._held = self._held or [], None
-        for data in held:
-            _write(self._up, data)
-
-    async def _take_answers(self, reader: asyncio.StreamReader) -> None:
-        """From the service; the end is an empty answer that is on its way as all others are."""
-        loop = asyncio.get_running_loop()
-        data = b"more"
-        while data:
-            try:
-                data = await reader.read(_CHUNK)
-            except OSError:
-                data = b""
-            await self._on_the_way.put((loop.time() + self._link._delay, data))
-
-    async def _deliver_all(self) -> None:
-        """To the process, each answer when it is due, none before the one that came before it."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due, data = await self._on_the_way.get()
-            if due > loop.time():
-                await asyncio.sleep(due - loop.time())
-            if not data:
-                return
-            if self._conversation is not None:
-                self._conversation.answered(data)
-            _write(self._down, data)
-            await self._down.drain()
-
-
-def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
-    if not writer.transport.is_closing():
-        writer.write(data)
-
-
-async def _connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    if isinstance(address, UnixAddress):
-        return await asyncio.open_unix_connection(address.path, limit=_CHUNK)
-    return await asyncio.open_connection(address.host, address.port, limit=_CHUNK)
 
 
 def _bound(listener: socket.socket, port: int) -> socket.socket:

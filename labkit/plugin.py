@@ -151,8 +151,9 @@ class GraderPlugin:
         if self._watcher is not None:
             self._watcher.started(item.planned.id)
 
-    def seed_of(self, item: CheckItem) -> random.Random:
-        return random.Random(f"{self._seed}:{item.planned.id}")  # noqa: S311 - not for secrets
+    def chance_of(self, name: str) -> random.Random:
+        """The random numbers of a check or an arena: the same for the same seed."""
+        return random.Random(f"{self._seed}:{name}")  # noqa: S311 - not for secrets
 
     @property
     def keep_going(self) -> bool:

@@ -147,7 +147,8 @@ class Schedule:
     def _run_arena(self, name: str, items: Sequence[CheckItem], *, first: bool) -> None:
         try:
             setup: Setup = self._bench.ARENAS[name]
-            with open_arena(self._ground, setup, first=first) as arena:
+            chance = self._plugin.chance_of(name)
+            with open_arena(self._ground, setup, chance=chance, first=first) as arena:
                 ready = self._wait_for_all(len(self._by_arena()))
                 width = 1 if setup.exclusive else min(setup.width, len(items))
                 with ThreadPoolExecutor(max_workers=width, thread_name_prefix=name) as pool:
@@ -178,7 +179,7 @@ class Schedule:
             return 0.0
         self._events.put((item, None))
         begin = self._ground.run.clock()
-        bench = self._bench.Bench(arena, self._plugin.seed_of(item))
+        bench = self._bench.Bench(arena, self._plugin.chance_of(item.planned.id))
         outcome = judging.outcome_of(item.function, bench, arena)
         if outcome is not None:
             self._events.put((item, outcome))

@@ -126,7 +126,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("service", ["redis", "postgres"])
+@pytest.mark.parametrize("service", ["redis", "kafka"])
 def test_bytes_pass_unharmed_in_both_directions(loop, service):
     """More than fits into any buffer, so that both ends have to wait for each other."""
     size = 8 << 20
@@ -332,7 +332,7 @@ def test_a_long_farewell_arrives_whole_though_the_process_reads_slowly(loop):
 
     with (
         serving(lambda connection: connection.sendall(farewell)) as upstream,
-        linked(loop, upstream, service="postgres") as link,
+        linked(loop, upstream, service="kafka") as link,
         connected(link) as connection,
     ):
         time.sleep(0.3)

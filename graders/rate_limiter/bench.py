@@ -15,14 +15,15 @@ from labkit import (
     Inconclusive,
     Request,
     Setup,
+    answered,
     expect,
+    is_problem,
     rows_of,
     shortened,
 )
-from labkit.history import Decision, Violation, burst_excess, burst_shortfall
+from labkit.history import Placed, Violation, burst_excess, burst_shortfall
 
 from . import answers, outages, store, turns
-from .answers import answered
 from .spent import SLOW_S, TOO_BUSY, Spent, looks_like_policy
 
 PING = "/api/ping"
@@ -65,7 +66,7 @@ class Bench:
         self._seen: list[Exchange] = []
 
     # Verbs that have files of their own.
-    is_problem = staticmethod(answers.is_problem)
+    is_problem = staticmethod(is_problem)
     expect_still_rejected = answers.expect_still_rejected
     nothing_rejected = answers.nothing_rejected
     retry_after = answers.retry_after
@@ -274,6 +275,6 @@ class Bench:
         return math.ceil(self.window * (1 + 1 / self.limit)) + 1
 
 
-def _exchange(decision: Decision) -> Exchange:
+def _exchange(decision: Placed) -> Exchange:
     assert isinstance(decision.ref, Exchange)
     return decision.ref

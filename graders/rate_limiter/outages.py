@@ -6,10 +6,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from labkit import CheckFailed, Exchange, Inconclusive, expect, rows_of, shortened
+from labkit import CheckFailed, Exchange, Inconclusive, answered, expect, is_problem, rows_of, shortened
 from labkit.clocks import time_of_day
 
-from .answers import answered, is_problem
 from .spent import TOO_BUSY, Spent
 
 if TYPE_CHECKING:

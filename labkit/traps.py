@@ -1,0 +1,78 @@
+"""Catches a statement on its way to Postgres, or its answer on the way back, and holds it there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from labkit.loop import Loop
+from labkit.pgwire import Statement
+
+if TYPE_CHECKING:
+    from labkit.relay import Connection
+
+Matches = Callable[[Statement], bool]
+
+
+class Way(Enum):
+    """Where a trap stands."""
+
+    THERE = "what the process sends is held, from the statement on"
+    BACK = "the statement reaches the server, and its answer is held"
+
+
+class Trap:
+    """Holds each connection from the first statement on that `matches`, at most `most` of them.
+
+    caught  set when the first is held: on the way THERE the server has not got the statement; on the
+            way BACK it has carried it out, and its answer has come as far as the link
+    count   how many statements have matched: more than `most` pass
+    """
+
+    def __init__(self, loop: Loop, matches: Matches, *, way: Way, most: int) -> None:
+        self.way = way
+        self.caught = threading.Event()
+        self.count = 0
+        self._loop = loop
+        self._matches = matches
+        self._most = most
+        self._connections: list[Connection] = []
+        self._sprung = False
+
+    def release(self) -> None:
+        """Let everything go on, and catch no more."""
+        self._loop.call(self._release)
+
+    def cut(self) -> None:
+        """End the connections that are held: what is held never arrives. Catch no more."""
+        self._loop.call(self._cut)
+
+    # The rest is called by connections, on the loop's thread.
+
+    def takes(self, statement: Statement) -> bool:
+        """Whether the statement is to be held."""
+        if self._sprung or not self._matches(statement):
+            return False
+        self.count += 1
+        return self.count <= self._most
+
+    def holds(self, connection: Connection) -> None:
+        """Be told that a statement, or its answer, lies at the link now."""
+        self._connections.append(connection)
+        self.caught.set()
+
+    @property
+    def is_sprung(self) -> bool:
+        return self._sprung
+
+    def _release(self) -> None:
+        self._sprung = True
+        for connection in self._connections:
+            connection.let_go(self.way)
+
+    def _cut(self) -> None:
+        self._sprung = True
+        for connection in self._connections:
+            connection.abort()
