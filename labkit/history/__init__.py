@@ -6,22 +6,29 @@ machine can hide a fault, but never make one up.
 """
 
 from labkit.history.bursts import burst_excess, burst_shortfall, repeated_excess
-from labkit.history.decision import Decision, Outcome, Violation
+from labkit.history.decision import Decision, Outcome, Placed, Violation
 from labkit.history.limiting import Algorithm, over_admission
 from labkit.history.refills import refill_excess, refill_shortfall
 from labkit.history.rejections import unexplained_rejection, unjustified_rejection
+from labkit.history.versions import Read, Write, invented_read, lost_update, stale_read
 
 __all__ = [
     "Algorithm",
     "Decision",
     "Outcome",
+    "Placed",
+    "Read",
     "Violation",
+    "Write",
     "burst_excess",
     "burst_shortfall",
+    "invented_read",
+    "lost_update",
     "over_admission",
     "refill_excess",
     "refill_shortfall",
     "repeated_excess",
+    "stale_read",
     "unexplained_rejection",
     "unjustified_rejection",
 ]

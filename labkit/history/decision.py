@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 
 class Outcome(StrEnum):
@@ -43,6 +44,19 @@ class Decision:
         return self.outcome is not Outcome.REJECTED
 
 
+class Placed(Protocol):
+    """Something that happened at an unknown moment within [sent, received]; `ref` finds the exchange."""
+
+    @property
+    def sent(self) -> float: ...
+
+    @property
+    def received(self) -> float: ...
+
+    @property
+    def ref(self) -> object: ...
+
+
 @dataclass(frozen=True)
 class Violation:
     """A law proven broken, wherever in their intervals the decisions fell.
@@ -50,15 +64,15 @@ class Violation:
     rule           the law with its numbers, in words for the learner
     expected       what the law allows, of the judged requests
     observed       what was recorded instead
-    witness        the fewest decisions that prove it alone, in the order in which they were sent
+    witness        the fewest decisions, reads or writes that prove it alone, in the order in which they were sent
     contradiction  the one of them at which the promise is first broken
     """
 
     rule: str
     expected: str
     observed: str
-    witness: tuple[Decision, ...]
-    contradiction: Decision | None
+    witness: tuple[Placed, ...]
+    contradiction: Placed | None
 
 
 def admitted(decisions: Iterable[Decision]) -> list[Decision]:

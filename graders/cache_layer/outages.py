@@ -1,0 +1,152 @@
+"""Redis gone, Postgres gone, and what comes back afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+from labkit import CheckFailed, Exchange, Request, Way, expect, rows_of, shortened
+
+from .races import HELD_WITHIN_S, about_products, commits
+from .stock import Product
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+ANSWER_WITHIN_S = 2.0
+BACK_WITHIN_S = 5.0
+READING = "When Redis fails"
+
+
+def works_without_redis(
+    bench: Bench, outage: Callable[[], AbstractContextManager[None]], process: str, other: str
+) -> None:
+    """Reads, writes, deletions and lists at `process`, seen at `other` too, all from Postgres, in time."""
+    kept, replaced, gone, made = bench.product(), bench.product(), bench.product(), bench.new_product()
+    for product in (kept, replaced, gone):
+        bench.warm(product, [process])
+    new = replaced.renamed("written without Redis")
+
+    with outage():
+        wanted: dict[int, Product | None] = {kept.id: kept, new.id: new, made.id: made, gone.id: None}
+        read, replacement, creation, deletion, health = _in_time(
+            bench,
+            bench.request("GET", kept.id, process),
+            bench.request("PUT", new.id, process, new.body),
+            bench.request("PUT", made.id, process, made.body),
+            bench.request("DELETE", gone.id, process),
+            Request(process, "/healthz"),
+        )
+        bench.shows(read, kept, reading=READING, hint=_HINT)
+        for answer, status in ((replacement, 200), (creation, 201), (deletion, 204), (health, 200)):
+            bench.has_status(answer, status, reading=READING, hint=_HINT)
+        places = [(name, id) for name in {process, other} for id in wanted]
+        gets = [bench.request("GET", id, name) for name, id in places]
+        *shown, listed = _in_time(bench, *gets, bench.list_request(wanted, process))
+        for (_, id), answer in zip(places, shown, strict=True):
+            bench.shows(answer, wanted[id], reading=READING, hint=_HINT)
+        bench.lists(listed, [kept, new, made], reading=READING)
+
+
+_HINT = "a cache that cannot be reached is a reason to be slower, not to refuse"
+
+
+def _in_time(bench: Bench, *requests: Request) -> list[Exchange]:
+    """All at once, since each may take 2 s."""
+    answers = [bench.came(answer) for answer in bench.arena.burst(requests)]
+    for answer in answers:
+        expect(
+            answer.took_s,
+            at_most=ANSWER_WITHIN_S,
+            unit=f"s for the answer to {answer.request.method} {answer.request.path}"
+            " while Redis cannot be asked",
+            hints=[(bool, "time-outs and retries add up: one deadline for all that one request asks")],
+            evidence=rows_of(answers, mark=answer),
+            reading=READING,
+        )
+    return answers
+
+
+@contextmanager
+def cut_off_from_redis(bench: Bench, process: str) -> Iterator[None]:
+    """One replica's way to Redis is refused; the others' are not."""
+    link = bench.arena.link(process, "redis")
+    link.refuse()
+    bench.arena.tell(process, "cut off from Redis")
+    try:
+        yield
+    finally:
+        link.open()
+        bench.arena.tell(process, "reaches Redis again")
+
+
+def expect_hits_again(
+    bench: Bench, product: Product, processes: Iterable[str], *, within: float, reading: str, hint: str
+) -> None:
+    """Each replica answers a repeated GET from the cache again within so many seconds, and rightly so."""
+    for process in processes:
+        begin, asked = bench.arena.clock(), []
+        while not asked or asked[-1].headers.get("x-cache", "").strip().lower() != "hit":
+            if asked and asked[-1].sent - begin - bench.arena.late_between(begin, asked[-1].sent) > within:
+                raise CheckFailed(
+                    expected=f"X-Cache: hit for a repeated GET within {within:g} s",
+                    observed=f"no hit in {len(asked)} GETs",
+                    hint=hint,
+                    evidence=[*shortened(rows_of(asked)), *bench.output(process)],
+                    reading=reading,
+                )
+            if asked:
+                bench.arena.sleep(0.05)
+            asked.append(bench.get(product.id, process))
+            bench.shows(asked[-1], product, reading=reading)
+
+
+def expect_answers_again(bench: Bench, product: Product, process: str) -> None:
+    """With Postgres back the product is there within 5 s; until then only 503, never "no such product"."""
+    begin = bench.arena.clock()
+    while (answer := bench.get(product.id, process)).status != 200:
+        late = answer.sent - begin - bench.arena.late_between(begin, answer.sent) > BACK_WITHIN_S
+        bench.has_status(
+            answer,
+            *((200,) if late else (200, 503)),
+            reading="When Postgres fails",
+            hint="what was learnt while Postgres was away is not worth remembering",
+        )
+        bench.arena.sleep(0.05)
+    bench.shows(answer, product, reading="When Postgres fails")
+
+
+def agrees_with_the_table(bench: Bench, ids: Iterable[int], *, reading: str, hint: str) -> None:
+    """Every replica shows what the table holds."""
+    for id in ids:
+        row = bench.stock.row(id)
+        for process in bench.replicas:
+            bench.shows(bench.get(id, process), row, reading=reading, hint=hint)
+
+
+def terminate_during_a_read(bench: Bench, process: str, product: Product) -> tuple[Exchange, int | None]:
+    """SIGTERM while a GET waits for Postgres; (its answer, the exit code)."""
+    link = bench.arena.link(process, "postgres")
+    bench.get(bench.product().id, process)
+    before = len(link.statements)
+    link.delay(0.2)
+    waiting = bench.begin(bench.request("GET", product.id, process))
+    bench.arena.wait_for(
+        lambda: any(map(about_products, link.statements[before:])), waiting.done, within=BACK_WITHIN_S
+    )
+    code = bench.arena.terminate(process)
+    link.delay(0.0)
+    return bench.came(waiting.result()), code
+
+
+def leave_unknown(bench: Bench, product: Product, process: str, *, way: Way, kill: bool) -> None:
+    """A PUT whose replica is killed or cut off at its COMMIT, before it knows what has become of it."""
+    with bench.arena.link(process, "postgres").trap(commits, way=way) as trap:
+        waiting = bench.begin(bench.request("PUT", product.id, process, product.body))
+        bench.arena.wait_for(trap.caught.is_set, waiting.done, within=HELD_WITHIN_S)
+        if trap.caught.is_set() and kill:
+            bench.arena.kill(process)
+        trap.cut()
+        bench.arena.tell(process, f"cut off from Postgres at its COMMIT: {way.value}")
+    bench.seen(waiting.result())

@@ -1,0 +1,122 @@
+"""Stage caching: what is kept, how faithfully, and for how long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from labkit import Exchange, check, expect
+
+from .stock import BEYOND_FLOATS, LARGEST_ID
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+SERVED = "a-product-is-served-as-stored"
+
+REPEATS = 4
+
+
+@check(points=2, kills=["says-miss-for-ever"], arena="long", needs=SERVED)
+def test_a_repeated_get_is_a_hit(bench: Bench) -> None:
+    """A product that was asked for is cached for all replicas: a repeated GET says X-Cache: hit."""
+    product = bench.product()
+    bench.get(product.id, "web-1")
+
+    bench.expect_hits_again(
+        product,
+        bench.replicas,
+        within=1.0,
+        reading="Caching",
+        hint="is it put into Redis, where every replica finds it?",
+    )
+
+
+@check(points=2, kills=["integers-through-floats", "empty-becomes-null"], arena="short", needs=SERVED)
+def test_hits_equal_misses(bench: Bench) -> None:
+    """The cached answer is the same JSON value as the first: null, "", 0, {}, [], false, 2^53+1."""
+    for description, price, attributes in (
+        (None, 0, {}),
+        ("", BEYOND_FLOATS, {"n": BEYOND_FLOATS, "big": LARGEST_ID}),
+        ("🦊 “x”\n", LARGEST_ID, {"": [], "f": False, "z": 0, "e": {}, "d": [[{"a": None}]], "x": 0.1}),
+    ):
+        product = replace(
+            bench.product(), description=description, price_cents=price, attributes=attributes, version=7
+        )
+        bench.stock.change(product)
+        for _ in range(REPEATS):
+            bench.shows(bench.get(product.id), product, reading="Caching", hint=_what_changed)
+            bench.arena.sleep(0.02)
+
+
+@check(
+    points=3,
+    kills=["entries-live-for-ever", "absences-live-as-long-as-products"],
+    arena="counted",
+    needs=SERVED,
+)
+def test_every_key_has_a_time_to_live(bench: Bench) -> None:
+    """Every key in Redis has a time to live: at most T for products, the negative one for absences."""
+    product, written = bench.product(), bench.product()
+    for longest_s, what, act in (
+        (bench.ttl, "a GET of a product", lambda: bench.get(product.id)),
+        (max(bench.negative_ttl, 10), "a GET of a missing id", lambda: bench.get(bench.absent_id())),
+        (bench.ttl, "a PUT", lambda: bench.put(written.renamed("written"))),
+        (max(bench.negative_ttl, 10), "a DELETE", lambda: bench.delete(written.id)),
+    ):
+        with bench.redis as redis:
+            redis.flushall()
+        act()
+        bench.arena.sleep(0.05)
+        for key, time_ms in bench.times_to_live().items():
+            expect(
+                time_ms / 1000,
+                at_least=0,
+                at_most=longest_s,
+                unit=f"s as the time to live of {key} after {what}",
+                hints=[(lambda time: time < 0, "no time to live: nobody will ever remove it")],
+                evidence=bench.entry_rows,
+                reading="Time to live",
+            )
+
+
+@check(points=2, kills=["takes-a-cached-absence-for-a-miss"], arena="counted", needs=SERVED)
+def test_absences_are_remembered(bench: Bench) -> None:
+    """Repeated GETs of a missing id reach Postgres at most once per replica."""
+    id = bench.absent_id()
+    for process in bench.replicas:
+        costs = [bench.cost_of(bench.request("GET", id, process)) for _ in range(REPEATS)]
+
+        for cost in costs:
+            bench.refused(cost.answer, 404, reading="Caching")
+        expect(
+            sum(cost.statements for cost in costs),
+            at_most=1,
+            unit=f"statements for {REPEATS} GETs of a missing id at {process}",
+            hints={REPEATS: "what is kept for an absence looks like nothing kept"},
+            evidence=lambda costs=costs: bench.story(costs[0].answer, costs[-1].answer),
+            reading="Caching",
+        )
+
+
+@check(points=2, kills=["reads-prolong-the-entry"], arena="short", needs=SERVED)
+def test_a_change_in_the_table_shows_in_time(bench: Bench) -> None:
+    """A change made directly in the table is visible within T + 1 s, however often it is read meanwhile."""
+    changed, absent = bench.product(), bench.new_product("made in the table")
+    bench.warm(changed)
+    bench.refused(bench.get(absent.id), 404, reading="Products")
+    for product in (new := changed.renamed("changed in the table"), absent):
+        bench.stock.change(product)
+        bench.arena.tell("grader", f"row {product.id} written directly")
+
+    due = bench.arena.clock() + max(bench.ttl, bench.negative_ttl) + 1
+    answers: list[Exchange] = []
+    while not answers or answers[-1].sent < due:
+        answers = [bench.get(product.id) for product in (new, absent)]
+        bench.arena.sleep(0.1)
+    hint = "a life that begins anew with each read never ends"
+    for answer, product in zip(answers, (new, absent), strict=True):
+        bench.shows(answer, product, reading="Time to live", hint=hint)
+
+
+_what_changed = "look at what the way into the cache and back does to this value"

@@ -1,0 +1,124 @@
+"""Stage freshness: what was written shows everywhere, at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from labkit import check, expect, rows_of, shortened
+
+from .stock import REFUSED_AT_COMMIT
+from .values import load
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+WRITES = "put-creates-then-replaces"
+
+WRITERS = 8
+
+
+@check(points=3, kills=["keeps-a-copy-in-the-process"], arena="long", needs=WRITES)
+def test_a_write_shows_on_every_replica(bench: Bench) -> None:
+    """A GET sent after the answer to a PUT shows that PUT, at every replica, however warm their caches."""
+    product = bench.product()
+    bench.warm(product)
+    for writer in bench.replicas:
+        product = product.renamed(f"written at {writer}")
+        written = bench.put(product, writer)
+
+        bench.shown_everywhere(
+            product,
+            product.id,
+            since=written,
+            reading="Freshness",
+            hint="a copy that nobody tells of the write is shown as if it were the row",
+        )
+
+
+@check(points=2, kills=["delete-keeps-the-entry"], arena="long", needs=WRITES)
+def test_a_delete_shows_on_every_replica(bench: Bench) -> None:
+    """A GET sent after the answer to a DELETE gets 404 at every replica."""
+    product = bench.product()
+    bench.warm(product)
+    deleted = bench.delete(product.id, "web-2")
+
+    bench.shown_everywhere(None, product.id, since=deleted, reading="Freshness")
+
+
+@check(points=2, kills=["creation-keeps-the-absence"], arena="long", needs=WRITES)
+def test_a_creation_ends_an_absence(bench: Bench) -> None:
+    """An id that was asked for in vain shows at every replica as soon as its PUT is answered."""
+    product = bench.new_product()
+    for process in bench.replicas:
+        bench.refused(bench.get(product.id, process), 404, reading="Products")
+    created = bench.put(product, "web-3")
+
+    hint = "a remembered absence is an entry like any other"
+    bench.shown_everywhere(product, product.id, since=created, reading="Freshness", hint=hint)
+
+
+@check(points=2, kills=["caches-list-answers"], arena="long", needs=WRITES)
+def test_lists_show_every_write(bench: Bench) -> None:
+    """A list sent after a PUT or DELETE of one of its products shows it, at every replica."""
+    kept, replaced, gone = (bench.product() for _ in range(3))
+    made = bench.new_product()
+    ids = [kept.id, replaced.id, gone.id, made.id]
+    for process in bench.replicas:
+        bench.ask(bench.list_request(ids, process))
+        bench.ask(bench.list_request(ids, process))
+    bench.put(new := replaced.renamed("replaced"), "web-1")
+    bench.put(made, "web-2")
+    bench.delete(gone.id, "web-3")
+
+    for process in bench.replicas:
+        answer = bench.ask(bench.list_request(ids, process))
+        bench.lists(answer, [kept, new, made], reading="Lists")
+
+
+@check(points=2, kills=["reads-version-then-writes"], arena="long", needs=WRITES)
+def test_writes_at_once_get_a_version_each(bench: Bench) -> None:
+    """PUTs of one product at the same time get versions one higher each, and the last one stays."""
+    for first, product in ((2, bench.product()), (1, bench.new_product())):
+        wanted = [replace(product, name=f"at once {number}") for number in range(WRITERS)]
+        requests = [
+            bench.request("PUT", each.id, bench.replicas[number % len(bench.replicas)], each.body)
+            for number, each in enumerate(wanted)
+        ]
+        answers = [bench.came(answer) for answer in bench.arena.burst(requests)]
+
+        for answer in answers:
+            bench.has_status(answer, 200, 201, reading="Products", hint="they only came at the same time")
+        versions = Counter((load(answer.body) or {}).get("version") for answer in answers)
+        expect(
+            sorted(map(str, versions.elements()), key=lambda text: (len(text), text)),
+            equals=[str(version) for version in range(first, first + WRITERS)],
+            unit=f"as the versions of {WRITERS} PUTs at once",
+            hints=[(lambda got: len(set(got)) < len(got), "two writers built on the same version")],
+            evidence=shortened(rows_of(answers)),
+            reading="Products",
+        )
+        last = max(answers, key=lambda answer: load(answer.body)["version"])
+        bench.shown_everywhere(load(last.body), product.id, since=last, reading="Freshness")
+
+
+@check(points=3, kills=["caches-before-commit"], arena="long", needs=WRITES)
+def test_a_failed_write_leaves_nothing(bench: Bench) -> None:
+    """A PUT that Postgres refuses at COMMIT is answered with an error, and never seen."""
+    warm, cold, absent = bench.product(), bench.product(), bench.new_product()
+    bench.warm(warm)
+    for product, there in ((warm, True), (cold, True), (absent, False)):
+        refused = bench.ask(
+            bench.request("PUT", product.id, "web-1", product.body | {"name": REFUSED_AT_COMMIT})
+        )
+
+        bench.refused(
+            refused,
+            *range(400, 600),
+            reading="Failed writes",
+            hint="Postgres has refused this write, when it was to be committed",
+        )
+        hint = "what was put into the cache before COMMIT has never happened"
+        shown = product if there else None
+        bench.shown_everywhere(shown, product.id, since=refused, reading="Failed writes", hint=hint)

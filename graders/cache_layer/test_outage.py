@@ -1,0 +1,170 @@
+"""Stage outage: Redis or Postgres gone, emptied or spoilt; writes of unknown outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labkit import Request, Way, check, expect
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+SERVED = "a-product-is-served-as-stored"
+WRITES = "put-creates-then-replaces"
+HITS = "a-repeated-get-is-a-hit"
+
+BACK_WITHIN_S = 5.0
+MISS_WITHIN_S = 3.0
+REPAIRED_WITHIN_S = 2.0
+
+
+@check(
+    points=3,
+    kills=["redis-error-is-a-500", "retries-through-the-outage"],
+    arena="outage",
+    needs=WRITES,
+)
+def test_redis_down_is_served_from_postgres(bench: Bench) -> None:
+    """With Redis down GET, PUT and DELETE keep working from Postgres, each within 2 s."""
+    bench.works_without_redis(bench.arena.faults("redis").stopped, "web-1", "web-2")
+
+
+@check(points=2, kills=["waits-for-redis-for-ever"], arena="outage", needs=WRITES)
+def test_redis_paused_is_served_from_postgres(bench: Bench) -> None:
+    """With a Redis that accepts and never answers, GET, PUT and DELETE keep working, each within 2 s."""
+    bench.works_without_redis(bench.arena.faults("redis").paused, "web-1", "web-2")
+
+
+@check(points=2, kills=["gives-up-on-redis"], arena="outage", needs=WRITES)
+def test_caching_returns_after_an_outage(bench: Bench) -> None:
+    """Within 5 s after Redis is back GETs hit again; what was written meanwhile is hidden for at most T."""
+    product, other = bench.product(), bench.product()
+    bench.warm(product)
+    new = product.renamed("written during the outage")
+    with bench.arena.faults("redis").stopped():
+        written = bench.put(new, "web-1")
+        for process in bench.replicas:
+            bench.get(other.id, process)
+    back = bench.arena.clock()
+
+    bench.expect_hits_again(
+        other,
+        bench.replicas,
+        within=BACK_WITHIN_S,
+        reading="When Redis fails",
+        hint="does the service connect to Redis again by itself?",
+    )
+    bench.arena.sleep_until(back + bench.ttl + 1)
+    bench.shown_everywhere(new, new.id, since=written, reading="When Redis fails")
+
+
+@check(points=2, kills=["postgres-error-is-a-500", "health-asks-postgres"], arena="counted", needs=HITS)
+def test_postgres_down_leaves_the_hits(bench: Bench) -> None:
+    """With Postgres down hits still answer 200, misses 503 within 3 s, and /healthz stays 200."""
+    cached, cold = bench.product(), bench.product()
+    bench.expect_hits_again(
+        cached, bench.replicas, within=BACK_WITHIN_S, reading="Caching", hint="nothing is cached"
+    )
+    with bench.arena.faults("postgres").stopped():
+        for process in bench.replicas:
+            hit = bench.get(cached.id, process)
+            bench.shows(hit, cached, reading="When Postgres fails", hint="a hit needs no Postgres")
+            miss = bench.get(cold.id, process)
+            bench.refused(miss, 503, reading="When Postgres fails", hint="say that it is for a while only")
+            expect(
+                miss.took_s,
+                at_most=MISS_WITHIN_S,
+                unit="s for the answer to a miss while Postgres is down",
+                evidence=lambda miss=miss: bench.story(miss, miss),
+                reading="When Postgres fails",
+            )
+            health = bench.ask(Request(process, "/healthz"))
+            bench.has_status(health, 200, reading="When Postgres fails", hint="health is not Postgres'")
+    for process in bench.replicas:
+        bench.expect_answers_again(cold, process)
+
+
+@check(points=2, kills=["caches-the-error-as-an-absence"], arena="counted", needs=SERVED)
+def test_errors_are_not_cached(bench: Bench) -> None:
+    """What could not be read while Postgres was down is there as soon as Postgres is."""
+    product = bench.product()
+    with bench.arena.faults("postgres").stopped():
+        for process in bench.replicas:
+            bench.refused(
+                bench.get(product.id, process),
+                503,
+                reading="When Postgres fails",
+                hint="not to know is another thing than to know that there is none",
+            )
+    for process in bench.replicas:
+        bench.expect_answers_again(product, process)
+
+
+@check(points=2, kills=["write-fails-with-redis"], arena="outage", needs=WRITES)
+def test_a_replica_cut_off_from_redis_goes_on(bench: Bench) -> None:
+    """A replica that alone is cut off from Redis goes on; the others show its writes T later at most."""
+    product = bench.product()
+    bench.warm(product)
+    new = product.renamed("written by a replica cut off from Redis")
+    with bench.cut_off_from_redis("web-1"):
+        written = bench.put(new, "web-1")
+        bench.works_without_redis(lambda: bench.cut_off_from_redis("web-1"), "web-1", "web-1")
+    bench.arena.sleep_until(written.received + bench.ttl + 1)
+    bench.shown_everywhere(new, new.id, since=written, reading="When Redis fails")
+
+
+@check(points=2, kills=["never-fills-again-after-a-flush"], arena="counted", needs=HITS)
+def test_flushed_entries_come_back(bench: Bench) -> None:
+    """After FLUSHALL every answer is right, and entries are filled again."""
+    products = [bench.product() for _ in range(3)]
+    for product in products:
+        bench.warm(product)
+    with bench.redis as redis:
+        redis.flushall()
+        bench.arena.tell("redis", "FLUSHALL")
+
+    for product in products:
+        bench.expect_hits_again(
+            product,
+            bench.replicas,
+            within=BACK_WITHIN_S,
+            reading="When Redis fails",
+            hint="what Redis has forgotten has to be made again, not only entries",
+        )
+
+
+@check(points=2, kills=["rubbish-is-a-500", "rubbish-stays"], arena="counted", needs=HITS)
+def test_rubbish_in_the_cache_is_repaired(bench: Bench) -> None:
+    """Entries overwritten with rubbish, or cut short, are neither shown nor an error, and are repaired."""
+    for rubbish in (b"\xff\xfe\x00 no entry of yours \x80", b"", b"neither JSON nor anything else"):
+        product = bench.product()
+        bench.expect_hits_again(
+            product, bench.replicas, within=BACK_WITHIN_S, reading="Caching", hint="nothing is cached"
+        )
+        bench.spoil_entries(rubbish)
+        bench.expect_hits_again(
+            product,
+            bench.replicas,
+            within=REPAIRED_WITHIN_S,
+            reading="When Redis fails",
+            hint="what cannot be read is a miss: fill it anew",
+        )
+
+
+@check(points=3, kills=["forgets-unknown-writes"], arena="crash", needs=WRITES)
+def test_a_write_of_unknown_outcome_settles(bench: Bench) -> None:
+    """A writer killed or cut off at its COMMIT: T + 1 s later every replica agrees with the table."""
+    products = [bench.product() for _ in range(3)]
+    for product in products:
+        bench.warm(product)
+    bench.leave_unknown(products[0].renamed("perhaps"), "web-1", way=Way.BACK, kill=True)
+    bench.leave_unknown(products[1].renamed("perhaps"), "web-2", way=Way.BACK, kill=False)
+    bench.leave_unknown(products[2].renamed("perhaps"), "web-3", way=Way.THERE, kill=False)
+    bench.arena.heal()
+    bench.arena.sleep(bench.ttl + 1)
+
+    bench.agrees_with_the_table(
+        [product.id for product in products],
+        reading="When a replica fails",
+        hint="an entry that outlives T hides a write that nobody announced",
+    )

@@ -1,0 +1,177 @@
+"""Stage races: one side is held at its worst moment, the other goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from labkit import Exchange, Request, check
+
+from .races import MOST_FLIGHTS, Held
+from .stock import Product
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+WRITES = "put-creates-then-replaces"
+
+LATE = "a fill that began before the write has come after it: what does the fill look at?"
+
+
+@check(points=3, kills=["fills-without-looking"], arena="races", needs=WRITES)
+def test_a_late_fill_hides_no_write(bench: Bench) -> None:
+    """A reader that has the old row in its hands while a PUT is answered does not bring it back."""
+    for reader, writer in (("web-1", "web-2"), ("web-1", "web-1")):
+        product = bench.product()
+        new = product.renamed(f"written at {writer} before the fill")
+        with bench.while_reading(bench.request("GET", product.id, reader)):
+            written = _patiently_put(bench, new, writer)
+        bench.shown_everywhere(new, new.id, since=written(), reading="Races", hint=LATE)
+
+
+@check(points=2, kills=["fills-without-looking"], arena="races", needs=WRITES)
+def test_a_late_fill_hides_no_delete(bench: Bench) -> None:
+    """A reader that has the row in its hands while a DELETE is answered does not bring it back."""
+    product = bench.product()
+    with bench.while_reading(bench.request("GET", product.id, "web-1")):
+        deleted = bench.patiently([bench.request("DELETE", product.id, "web-2")])
+    (answer,) = deleted()
+    bench.has_status(answer, 204, reading="Products")
+    bench.shown_everywhere(None, product.id, since=answer, reading="Races", hint=LATE)
+
+
+@check(points=2, kills=["fills-absences-without-looking"], arena="races", needs=WRITES)
+def test_a_late_absence_hides_no_creation(bench: Bench) -> None:
+    """A reader that has found nothing while a PUT creates the product does not hide it afterwards."""
+    product = bench.new_product()
+    with bench.while_reading(bench.request("GET", product.id, "web-1")):
+        created = _patiently_put(bench, product, "web-2")
+    bench.shown_everywhere(product, product.id, since=created(), reading="Races", hint=LATE)
+
+
+@check(points=3, kills=["looks-then-fills"], arena="races", needs=WRITES)
+def test_a_fill_held_at_redis_hides_no_write(bench: Bench) -> None:
+    """A reader held before any of its round trips to Redis, while a PUT is answered, hides it from nobody."""
+    for flights in range(MOST_FLIGHTS):
+        product = bench.product()
+        new = product.renamed(f"written while a reader was held after {flights} round trips")
+        reader = bench.request("GET", product.id, "web-1")
+        with bench.while_at_redis(reader, flights) as held:
+            written = _patiently_put(bench, new, "web-2")
+        bench.shown_everywhere(new, new.id, since=written(), reading="Races", hint=LATE)
+        if not held.caught:
+            break
+
+
+@check(points=2, kills=["lists-fill-without-looking"], arena="races", needs=WRITES)
+def test_a_late_list_hides_no_write(bench: Bench) -> None:
+    """A list that has old rows in its hands while a PUT is answered does not bring them back."""
+    product, other = bench.product(), bench.product()
+    new = product.renamed("written before the list was filled")
+    with bench.while_reading(bench.list_request([other.id, product.id], "web-1")):
+        written = _patiently_put(bench, new, "web-2")
+    bench.shown_everywhere(new, new.id, since=written(), reading="Races", hint=LATE)
+
+
+@check(points=3, kills=["invalidates-before-commit"], arena="races", needs=WRITES)
+def test_a_read_before_the_commit_hides_no_write(bench: Bench) -> None:
+    """Reads while a PUT waits for its COMMIT may show the old row, but leave none of it behind."""
+    for warm in (True, False):
+        product = bench.product()
+        new = product.renamed("committed after others had read")
+        if warm:
+            bench.warm(product)
+        with bench.while_committing(bench.request("PUT", new.id, "web-1", new.body)) as writer:
+            read = bench.patiently([bench.request("GET", new.id, name) for name in bench.replicas])
+        read()
+        bench.has_status(writer.answer, 200, reading="Products")
+        bench.shown_everywhere(
+            new,
+            new.id,
+            since=writer.answer,
+            reading="Races",
+            hint="the entry was dropped before the row had changed: readers have put the old one back",
+        )
+
+
+@check(points=2, kills=["joins-a-load-begun-before-the-write"], arena="races", needs=WRITES)
+def test_a_get_after_a_write_joins_no_earlier_load(bench: Bench) -> None:
+    """A GET sent after a PUT shows it, though a load that began before the PUT is still under way there."""
+    for writer in ("web-2", "web-1"):
+        product = bench.product()
+        new = product.renamed("written while a load was under way")
+        with bench.while_reading(bench.request("GET", new.id, "web-1")):
+            put = bench.patiently([bench.request("PUT", new.id, writer, new.body)])
+            later = bench.patiently([bench.request("GET", new.id, "web-1")] * 2, within=0.4)
+        written = put()[0]
+        bench.has_status(written, 200, reading="Products")
+        for answer in later():
+            if answer.sent > written.received:
+                bench.shows(
+                    answer,
+                    new,
+                    reading="Races",
+                    since=written,
+                    hint="it was given the result of a load that began before the write",
+                )
+
+
+@check(points=2, kills=["writes-through-in-any-order"], arena="races", needs=WRITES)
+def test_two_writers_end_in_the_table(bench: Bench) -> None:
+    """Of two PUTs, the one that Postgres has last is what every replica shows, whoever is slow."""
+    for hold in (_held_after_commit, _held_before_commit, *map(_held_at_redis, range(4))):
+        product = bench.product()
+        slow = bench.request("PUT", product.id, "web-1", product.body | {"name": "of the slow writer"})
+        quick = bench.request("PUT", product.id, "web-2", product.body | {"name": "of the quick writer"})
+        with hold(bench, slow):
+            written = bench.patiently([quick])
+        answer = written()[0]
+        bench.has_status(answer, 200, reading="Products")
+        bench.shown_everywhere(
+            bench.stock.row(product.id),
+            product.id,
+            since=answer,
+            reading="Races",
+            hint="the slower writer has told the cache last, though not the table",
+        )
+
+
+@check(points=3, kills=["keeps-a-copy-in-the-process"], arena="crash", needs=WRITES)
+def test_a_history_of_reads_and_writes_holds(bench: Bench) -> None:
+    """Reads and writes from all sides with random faults: no read is older than what was acknowledged."""
+    histories = bench.random_history(products=3)
+
+    for history in histories:
+        bench.expect_lawful(history, reading="Freshness")
+    bench.arena.heal()
+    bench.arena.sleep(bench.ttl + 1)
+    bench.agrees_with_the_table(
+        [history.product.id for history in histories],
+        reading="Freshness",
+        hint="writes have stopped, and what can expire has expired",
+    )
+
+
+def _patiently_put(bench: Bench, product: Product, process: str) -> Callable[[], Exchange]:
+    """Begin a PUT and wait as long as a hold may last; gives the function that waits for its answer."""
+    rest = bench.patiently([bench.request("PUT", product.id, process, product.body)])
+
+    def answer() -> Exchange:
+        (written,) = rest()
+        bench.has_status(written, 201 if product.version == 1 else 200, reading="Products")
+        return written
+
+    return answer
+
+
+def _held_after_commit(bench: Bench, slow: Request) -> AbstractContextManager[Held]:
+    return bench.while_committed(slow)
+
+
+def _held_before_commit(bench: Bench, slow: Request) -> AbstractContextManager[Held]:
+    return bench.while_committing(slow)
+
+
+def _held_at_redis(flights: int) -> Callable[[Bench, Request], AbstractContextManager[Held]]:
+    return lambda bench, slow: bench.while_at_redis(slow, flights)

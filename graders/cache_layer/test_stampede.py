@@ -1,0 +1,126 @@
+"""Stage stampede: many ask at once for what is not cached."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labkit import CheckFailed, Exchange, Statement, check, expect, rows_of, shortened
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+SERVED = "a-product-is-served-as-stored"
+HITS = "a-repeated-get-is-a-hit"
+
+CROWD = 40
+STATEMENT_TAKES_S = 0.9
+SIDE_BY_SIDE = 16
+HOLD_S = 1.8
+TAKEN_OVER_WITHIN_S = 3.0
+
+
+@check(
+    points=3,
+    kills=["everybody-loads", "waiters-load-again", "lock-released-by-another"],
+    arena="counted",
+    needs=HITS,
+)
+def test_a_cold_product_is_loaded_once_per_replica(bench: Bench) -> None:
+    """Many GETs of one cold product at once reach Postgres at most once per replica, and all get it."""
+    product = bench.product()
+    requests = [bench.request("GET", product.id, process) for process in bench.replicas for _ in range(CROWD)]
+    answers, loads, _ = bench.loads_of_all(requests, hold_s=STATEMENT_TAKES_S)
+
+    for answer in answers:
+        bench.shows(answer, product, reading="Stampedes")
+    _expect_one_load_each(bench, answers, loads)
+
+
+@check(points=2, kills=["everybody-looks-for-the-absent"], arena="counted", needs=HITS)
+def test_an_absence_is_looked_up_once_per_replica(bench: Bench) -> None:
+    """Many GETs of one missing id at once reach Postgres at most once per replica, and all get 404."""
+    id = bench.absent_id()
+    requests = [bench.request("GET", id, process) for process in bench.replicas for _ in range(CROWD)]
+    answers, loads, _ = bench.loads_of_all(requests, hold_s=0.4)
+
+    for answer in answers:
+        bench.refused(answer, 404, reading="Stampedes")
+    _expect_one_load_each(bench, answers, loads)
+
+
+@check(points=2, kills=["one-lock-for-all", "ten-connections"], arena="counted", needs=SERVED)
+def test_different_products_load_side_by_side(bench: Bench) -> None:
+    """Cold GETs of 16 different products load side by side: none waits for another's."""
+    products = [bench.product() for _ in range(SIDE_BY_SIDE)]
+    requests = [bench.request("GET", product.id, "web-1") for product in products]
+    answers, loads, released = bench.loads_of_all(requests, hold_s=HOLD_S, enough=SIDE_BY_SIDE)
+
+    for answer, product in zip(answers, products, strict=True):
+        bench.shows(answer, product, reading="Stampedes")
+    waited = [one for one in loads["web-1"] if one.at > released]
+    if waited and len(loads["web-1"]) - len(waited) < SIDE_BY_SIDE:
+        raise CheckFailed(
+            expected=f"{SIDE_BY_SIDE} products asked of Postgres at the same time",
+            observed=f"{len(loads['web-1']) - len(waited)}; the others only after these were answered",
+            hint="what do they wait for: one lock for all products, or a connection?",
+            evidence=shortened(rows_of(answers)),
+            reading="Stampedes",
+        )
+
+
+@check(points=3, kills=["lock-lives-too-long"], arena="crash", needs=HITS)
+def test_a_killed_filler_holds_nobody_up(bench: Bench) -> None:
+    """A replica killed while it fills an entry: another fills it within 3 s, and nobody waits longer."""
+    product = bench.product()
+    with bench.while_reading(bench.request("GET", product.id, "web-1")) as filler:
+        waiting = [bench.begin(bench.request("GET", product.id, name)) for name in ("web-2", "web-3")]
+        bench.arena.sleep(0.1)
+        if filler.caught:
+            bench.arena.kill("web-1")
+        killed = bench.arena.clock()
+    answers = [bench.came(each.result()) for each in waiting]
+
+    for answer in answers:
+        bench.shows(answer, product, reading="When a replica fails")
+        waited = answer.received - killed - bench.arena.late_between(killed, max(answer.received, killed))
+        expect(
+            max(waited, 0.0),
+            at_most=TAKEN_OVER_WITHIN_S,
+            unit="s until the others had their answer, after the replica that was filling had been killed",
+            hints=[(bool, "who holds the right to fill may be dead: how long does that right live?")],
+            evidence=lambda answer=answer: bench.story(answers[0], answer),
+            reading="When a replica fails",
+        )
+    left = max(TAKEN_OVER_WITHIN_S - (bench.arena.clock() - killed), 0.0)
+    bench.expect_hits_again(
+        product,
+        ["web-2"],
+        within=left,
+        reading="When a replica fails",
+        hint="the entry has to be filled by somebody else",
+    )
+
+
+def _expect_one_load_each(bench: Bench, answers: list[Exchange], loads: dict[str, list[Statement]]) -> None:
+    for process, statements in loads.items():
+        expect(
+            len(statements),
+            at_most=1,
+            unit=f"statements about products at {process}, for {CROWD} GETs of one id at once",
+            hints=[
+                (lambda count: count >= CROWD, "every request loads for itself"),
+                (bool, "some who waited loaded all the same: look again after the wait"),
+            ],
+            evidence=lambda: shortened(
+                sorted(
+                    [
+                        *rows_of(answers[:2]),
+                        *bench.statements_between(
+                            min(answer.sent for answer in answers), max(answer.received for answer in answers)
+                        ),
+                    ],
+                    key=lambda row: row.at or 0.0,
+                )
+            ),
+            reading="Stampedes",
+        )
