@@ -45,7 +45,7 @@ class UnknownName(UsageError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """A question with the closest of the known names, or None if none is close."""
-    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
     return f"did you mean {' or '.join(close)}?" if close else None
 
 
