@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from .bench import Bench
 
 SERVED = "a-product-is-served-as-stored"
-WRITES = "put-creates-then-replaces"
 HITS = "a-repeated-get-is-a-hit"
 
 BACK_WITHIN_S = 5.0
@@ -22,20 +21,20 @@ REPAIRED_WITHIN_S = 2.0
     points=3,
     kills=["redis-error-is-a-500", "retries-through-the-outage"],
     arena="outage",
-    needs=WRITES,
+    needs=HITS,
 )
 def test_redis_down_is_served_from_postgres(bench: Bench) -> None:
     """With Redis down GET, PUT and DELETE keep working from Postgres, each within 2 s."""
     bench.works_without_redis(bench.arena.faults("redis").stopped, "web-1", "web-2")
 
 
-@check(points=2, kills=["waits-for-redis-for-ever"], arena="outage", needs=WRITES)
+@check(points=2, kills=["waits-for-redis-for-ever"], arena="outage", needs=HITS)
 def test_redis_paused_is_served_from_postgres(bench: Bench) -> None:
     """With a Redis that accepts and never answers, GET, PUT and DELETE keep working, each within 2 s."""
     bench.works_without_redis(bench.arena.faults("redis").paused, "web-1", "web-2")
 
 
-@check(points=2, kills=["gives-up-on-redis"], arena="outage", needs=WRITES)
+@check(points=2, kills=["gives-up-on-redis"], arena="outage", needs=HITS)
 def test_caching_returns_after_an_outage(bench: Bench) -> None:
     """Within 5 s after Redis is back GETs hit again; what was written meanwhile is hidden for at most T."""
     product, other = bench.product(), bench.product()
@@ -100,7 +99,7 @@ def test_errors_are_not_cached(bench: Bench) -> None:
         bench.expect_answers_again(product, process)
 
 
-@check(points=2, kills=["write-fails-with-redis"], arena="outage", needs=WRITES)
+@check(points=2, kills=["write-fails-with-redis"], arena="outage", needs=HITS)
 def test_a_replica_cut_off_from_redis_goes_on(bench: Bench) -> None:
     """A replica that alone is cut off from Redis goes on; the others show its writes T later at most."""
     product = bench.product()
@@ -151,7 +150,7 @@ def test_rubbish_in_the_cache_is_repaired(bench: Bench) -> None:
         )
 
 
-@check(points=3, kills=["forgets-unknown-writes"], arena="crash", needs=WRITES)
+@check(points=3, kills=["forgets-unknown-writes"], arena="crash", needs=HITS)
 def test_a_write_of_unknown_outcome_settles(bench: Bench) -> None:
     """A writer killed or cut off at its COMMIT: T + 1 s later every replica agrees with the table."""
     products = [bench.product() for _ in range(3)]

@@ -14,12 +14,12 @@ from .stock import Product
 if TYPE_CHECKING:
     from .bench import Bench
 
-WRITES = "put-creates-then-replaces"
+HITS = "a-repeated-get-is-a-hit"
 
 LATE = "a fill that began before the write has come after it: what does the fill look at?"
 
 
-@check(points=3, kills=["fills-without-looking"], arena="races", needs=WRITES)
+@check(points=3, kills=["fills-without-looking"], arena="races", needs=HITS)
 def test_a_late_fill_hides_no_write(bench: Bench) -> None:
     """A reader that has the old row in its hands while a PUT is answered does not bring it back."""
     for reader, writer in (("web-1", "web-2"), ("web-1", "web-1")):
@@ -30,7 +30,7 @@ def test_a_late_fill_hides_no_write(bench: Bench) -> None:
         bench.shown_everywhere(new, new.id, since=written(), reading="Races", hint=LATE)
 
 
-@check(points=2, kills=["fills-without-looking"], arena="races", needs=WRITES)
+@check(points=2, kills=["fills-without-looking"], arena="races", needs=HITS)
 def test_a_late_fill_hides_no_delete(bench: Bench) -> None:
     """A reader that has the row in its hands while a DELETE is answered does not bring it back."""
     product = bench.product()
@@ -41,7 +41,7 @@ def test_a_late_fill_hides_no_delete(bench: Bench) -> None:
     bench.shown_everywhere(None, product.id, since=answer, reading="Races", hint=LATE)
 
 
-@check(points=2, kills=["fills-absences-without-looking"], arena="races", needs=WRITES)
+@check(points=2, kills=["fills-absences-without-looking"], arena="races", needs=HITS)
 def test_a_late_absence_hides_no_creation(bench: Bench) -> None:
     """A reader that has found nothing while a PUT creates the product does not hide it afterwards."""
     product = bench.new_product()
@@ -50,7 +50,7 @@ def test_a_late_absence_hides_no_creation(bench: Bench) -> None:
     bench.shown_everywhere(product, product.id, since=created(), reading="Races", hint=LATE)
 
 
-@check(points=3, kills=["looks-then-fills"], arena="races", needs=WRITES)
+@check(points=3, kills=["looks-then-fills"], arena="races", needs=HITS)
 def test_a_fill_held_at_redis_hides_no_write(bench: Bench) -> None:
     """A reader held before any of its round trips to Redis, while a PUT is answered, hides it from nobody."""
     for flights in range(MOST_FLIGHTS):
@@ -64,7 +64,7 @@ def test_a_fill_held_at_redis_hides_no_write(bench: Bench) -> None:
             break
 
 
-@check(points=2, kills=["lists-fill-without-looking"], arena="races", needs=WRITES)
+@check(points=2, kills=["lists-fill-without-looking"], arena="races", needs=HITS)
 def test_a_late_list_hides_no_write(bench: Bench) -> None:
     """A list that has old rows in its hands while a PUT is answered does not bring them back."""
     product, other = bench.product(), bench.product()
@@ -74,7 +74,7 @@ def test_a_late_list_hides_no_write(bench: Bench) -> None:
     bench.shown_everywhere(new, new.id, since=written(), reading="Races", hint=LATE)
 
 
-@check(points=3, kills=["invalidates-before-commit"], arena="races", needs=WRITES)
+@check(points=3, kills=["invalidates-before-commit"], arena="races", needs=HITS)
 def test_a_read_before_the_commit_hides_no_write(bench: Bench) -> None:
     """Reads while a PUT waits for its COMMIT may show the old row, but leave none of it behind."""
     for warm in (True, False):
@@ -95,7 +95,7 @@ def test_a_read_before_the_commit_hides_no_write(bench: Bench) -> None:
         )
 
 
-@check(points=2, kills=["joins-a-load-begun-before-the-write"], arena="races", needs=WRITES)
+@check(points=2, kills=["joins-a-load-begun-before-the-write"], arena="races", needs=HITS)
 def test_a_get_after_a_write_joins_no_earlier_load(bench: Bench) -> None:
     """A GET sent after a PUT shows it, though a load that began before the PUT is still under way there."""
     for writer in ("web-2", "web-1"):
@@ -117,7 +117,7 @@ def test_a_get_after_a_write_joins_no_earlier_load(bench: Bench) -> None:
                 )
 
 
-@check(points=2, kills=["writes-through-in-any-order"], arena="races", needs=WRITES)
+@check(points=2, kills=["writes-through-in-any-order"], arena="races", needs=HITS)
 def test_two_writers_end_in_the_table(bench: Bench) -> None:
     """Of two PUTs, the one that Postgres has last is what every replica shows, whoever is slow."""
     for hold in (_held_after_commit, _held_before_commit, *map(_held_at_redis, range(4))):
@@ -137,7 +137,7 @@ def test_two_writers_end_in_the_table(bench: Bench) -> None:
         )
 
 
-@check(points=3, kills=["keeps-a-copy-in-the-process"], arena="crash", needs=WRITES)
+@check(points=3, kills=["keeps-a-copy-in-the-process"], arena="crash", needs=HITS)
 def test_a_history_of_reads_and_writes_holds(bench: Bench) -> None:
     """Reads and writes from all sides with random faults: no read is older than what was acknowledged."""
     histories = bench.random_history(products=3)
