@@ -19,7 +19,7 @@ T = TypeVar("T")
 CONNECTIONS = 20
 # "Postgres is down" must be said within 3 s; a write may take longer, but never near 5 s.
 READ_DEADLINE_S = 2.5
-WRITE_DEADLINE_S = 3.0
+WRITE_DEADLINE_S = 3.5
 
 LOAD = "SELECT to_json(products)::text FROM products WHERE id = $1"
 LOAD_ALL = "SELECT id, to_json(products)::text FROM products WHERE id = ANY($1::bigint[])"
@@ -100,5 +100,5 @@ class Table:
         except (asyncpg.DataError, asyncpg.ProgramLimitExceededError) as error:
             raise Unstorable from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            logger.warning("Postgres fails: %s %s", type(error).__name__, error)
+            logger.warning("Postgres fails: %s %s", type(error).__name__, str(error).partition("\n")[0])
             raise TableUnavailable from error
