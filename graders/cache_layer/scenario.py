@@ -19,7 +19,7 @@ from .values import load
 if TYPE_CHECKING:
     from .bench import Bench
 
-LENGTH_S = 3.0
+LENGTH_S = 2.5
 WRITER_EVERY_S = 0.06
 READER_EVERY_S = 0.03
 # A replica that has lost Redis may do without it for so long after it is back.
@@ -54,6 +54,7 @@ class Scenario:
         self._troubles: list[Trouble] = []
         # Drawn before the threads start, so that the seed gives the same plan.
         self._chances = [bench.chance.random() for _ in range(100)]
+        self._lost_at = bench.chance.randrange(3)
 
     def run(self) -> None:
         with ThreadPoolExecutor(max_workers=6, thread_name_prefix="history") as pool:
@@ -113,14 +114,17 @@ class Scenario:
     def _disturb(self) -> None:
         bench = self._bench
         end = bench.arena.clock() + LENGTH_S
-        disturbances = [self._slow_rows, self._cut_off, lambda process, _: self._lose(process)]
+        disturbances = [self._slow_rows, self._cut_off]
         for number in range(len(self._chances) // 3):
             if bench.arena.clock() >= end:
                 break
             what, where, length = self._chances[3 * number : 3 * number + 3]
             # One replica always reaches Redis, so that its writes are held to the strict law.
             process = bench.replicas[int(where * (len(bench.replicas) - 1))]
-            disturbances[int(what * len(disturbances))](process, 0.2 + 0.3 * length)
+            if number == self._lost_at:
+                self._lose(process)
+            else:
+                disturbances[int(what * len(disturbances))](process, 0.2 + 0.3 * length)
             bench.arena.sleep(0.1)
 
     def _slow_rows(self, process: str, seconds: float) -> None:

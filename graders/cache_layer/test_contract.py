@@ -144,11 +144,11 @@ def test_values_are_kept_exactly(bench: Bench) -> None:
         bench.shown_everywhere(product, product.id, since=written, reading="Products")
 
 
-@check(points=2, kills=["dies-at-sigterm"], arena="crash", needs=SERVED)
+@check(points=2, kills=["dies-at-sigterm"], arena="races", needs=SERVED)
 def test_sigterm_finishes_what_was_begun(bench: Bench) -> None:
     """On SIGTERM a process finishes the requests it has begun and ends with code 0 within 8 s."""
     product = bench.product()
-    answer, code = bench.terminate_during_a_read("web-3", product)
+    answer, code = bench.terminate_during_a_read("web-2", product)
 
     bench.shows(answer, product, reading="Starting and stopping")
     expect(
@@ -156,7 +156,7 @@ def test_sigterm_finishes_what_was_begun(bench: Bench) -> None:
         equals=0,
         unit="as the exit code after SIGTERM",
         hints=[(lambda code: code in (-15, 143), "SIGTERM has to be caught: finish, then end")],
-        evidence=lambda: bench.output("web-3"),
+        evidence=lambda: bench.output("web-2"),
         reading="Starting and stopping",
     )
 

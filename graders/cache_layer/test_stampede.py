@@ -15,7 +15,7 @@ HITS = "a-repeated-get-is-a-hit"
 CROWD = 40
 STATEMENT_TAKES_S = 0.9
 SIDE_BY_SIDE = 16
-HOLD_S = 1.8
+OPENING_S = 0.5
 TAKEN_OVER_WITHIN_S = 3.0
 
 
@@ -51,9 +51,10 @@ def test_an_absence_is_looked_up_once_per_replica(bench: Bench) -> None:
 @check(points=2, kills=["one-lock-for-all", "ten-connections"], arena="counted", needs=SERVED)
 def test_different_products_load_side_by_side(bench: Bench) -> None:
     """Cold GETs of 16 different products load side by side: none waits for another's."""
-    products = [bench.product() for _ in range(SIDE_BY_SIDE)]
-    requests = [bench.request("GET", product.id, "web-1") for product in products]
-    answers, loads, released = bench.loads_of_all(requests, hold_s=HOLD_S, enough=SIDE_BY_SIDE)
+    for hold_s in (OPENING_S, STATEMENT_TAKES_S):  # the first time only to have its connections opened
+        products = [bench.product() for _ in range(SIDE_BY_SIDE)]
+        requests = [bench.request("GET", product.id, "web-1") for product in products]
+        answers, loads, released = bench.loads_of_all(requests, hold_s=hold_s, enough=SIDE_BY_SIDE)
 
     for answer, product in zip(answers, products, strict=True):
         bench.shows(answer, product, reading="Stampedes")
@@ -68,12 +69,12 @@ def test_different_products_load_side_by_side(bench: Bench) -> None:
         )
 
 
-@check(points=3, kills=["lock-lives-too-long"], arena="crash", needs=HITS)
+@check(points=3, kills=["lock-lives-too-long"], arena="races", needs=HITS)
 def test_a_killed_filler_holds_nobody_up(bench: Bench) -> None:
     """A replica killed while it fills an entry: another fills it within 3 s, and nobody waits longer."""
     product = bench.product()
     with bench.while_reading(bench.request("GET", product.id, "web-1")) as filler:
-        waiting = [bench.begin(bench.request("GET", product.id, name)) for name in ("web-2", "web-3")]
+        waiting = [bench.begin(bench.request("GET", product.id, "web-2")) for _ in range(2)]
         bench.arena.sleep(0.1)
         if filler.caught:
             bench.arena.kill("web-1")
