@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.catalogue import find_lab
 from labkit.judging import load_bench
 
+GRADER = Path(__file__).parent.parent / "graders" / "cache_layer"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -22,7 +23,7 @@ JSON = st.recursive(
 
 @pytest.fixture(scope="module")
 def values() -> ModuleType:
-    bench = load_bench(find_lab("cache-layer").grader)
+    bench = load_bench(GRADER)
     return sys.modules[f"{bench.__package__}.values"]
 
 

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 # A request asks at most twice in a row and has 2 s: what Redis does not answer by then is left to Postgres.
-DEADLINE_S = 0.6
+DEADLINE_S = 0.5
 # Requests that ask Redis at the same time. The others queue here, where their wait is not held against
 # Redis: a burst on a busy machine is no outage.
 TURNS = 16
