@@ -69,6 +69,7 @@ class Bench:
     cost_of = costs.cost_of
     statements_between = costs.statements_between
     loads_of_all = costs.loads_of_all
+    at_best = costs.at_best
     while_reading = races.while_reading
     while_committing = races.while_committing
     while_committed = races.while_committed
@@ -140,7 +141,7 @@ class Bench:
         """Ask every replica for a product until it is cached, as far as the service caches it."""
         for process in processes or self.replicas:
             self.shows(self.get(product.id, process), product, reading="Products")
-        self.arena.wait_for(lambda: is_hit(self.get(product.id, self.replicas[0])), within=0.5)
+        self.arena.wait_for(lambda: outages.is_hit(self.get(product.id, self.replicas[0])), within=0.5)
 
     def has_status(self, exchange: Exchange, *wanted: int, reading: str, hint: str | None = None) -> None:
         """The answer has one of these statuses."""
@@ -260,7 +261,3 @@ class Bench:
         """
         self.arena.sleep(DOUBT_AFTER_S)
         return TOO_BUSY if any(map(self.arena.starved_lately, self._seen)) else None
-
-
-def is_hit(exchange: Exchange) -> bool:
-    return exchange.headers.get("x-cache", "").strip().lower() == "hit"

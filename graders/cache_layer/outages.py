@@ -82,24 +82,43 @@ def cut_off_from_redis(bench: Bench, process: str) -> Iterator[None]:
 
 
 def expect_hits_again(
-    bench: Bench, product: Product, processes: Iterable[str], *, within: float, reading: str, hint: str
+    bench: Bench,
+    product: Product,
+    processes: Iterable[str],
+    *,
+    reading: str,
+    hint: str,
+    within: float = BACK_WITHIN_S,
 ) -> None:
-    """Each replica answers a repeated GET from the cache again within so many seconds, and rightly so."""
+    """Each replica answers a repeated GET from the cache within so many seconds, and rightly so.
+
+    A replica that has lost Redis uses it again within 5 s: then no slow machine is an excuse.
+    """
     for process in processes:
-        begin, asked = bench.arena.clock(), []
-        while not asked or asked[-1].headers.get("x-cache", "").strip().lower() != "hit":
-            if asked and asked[-1].sent - begin - bench.arena.late_between(begin, asked[-1].sent) > within:
+        asked: list[Exchange] = []
+        while not asked or not is_hit(asked[-1]):
+            if asked and _waited(bench, asked) > within:
                 raise CheckFailed(
                     expected=f"X-Cache: hit for a repeated GET within {within:g} s",
                     observed=f"no hit in {len(asked)} GETs",
                     hint=hint,
                     evidence=[*shortened(rows_of(asked)), *bench.output(process)],
                     reading=reading,
+                    sure=within >= BACK_WITHIN_S and not any(exchange.starved for exchange in asked),
                 )
-            if asked:
-                bench.arena.sleep(0.05)
+            bench.arena.sleep(min(0.05 * len(asked), 0.25))
             asked.append(bench.get(product.id, process))
             bench.shows(asked[-1], product, reading=reading)
+
+
+def _waited(bench: Bench, asked: list[Exchange]) -> float:
+    """Seconds from the first exchange to the last, less those that the machine was late."""
+    begin, end = asked[0].sent, asked[-1].sent
+    return end - begin - bench.arena.late_between(begin, end)
+
+
+def is_hit(exchange: Exchange) -> bool:
+    return exchange.headers.get("x-cache", "").strip().lower() == "hit"
 
 
 def expect_answers_again(bench: Bench, product: Product, process: str) -> None:

@@ -14,7 +14,7 @@ from .values import load
 LARGEST_ID = 2**63 - 1
 # Not to be had as a float: the next integers that are differ by two.
 BEYOND_FLOATS = 2**53 + 1
-ROWS = 600
+ROWS = 1000
 # A PUT with this name is refused by the database, but only at COMMIT.
 REFUSED_AT_COMMIT = "a name that no transaction can commit"
 
