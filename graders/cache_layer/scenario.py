@@ -53,7 +53,7 @@ class Scenario:
         self._over = threading.Event()
         self._troubles: list[Trouble] = []
         # Drawn before the threads start, so that the seed gives the same plan.
-        self._chances = [bench.chance.random() for _ in range(100)]
+        self._chances = [bench.chance.random() for _ in range(90)]
         self._lost_at = bench.chance.randrange(3)
 
     def run(self) -> None:
@@ -88,14 +88,16 @@ class Scenario:
 
     def _hidden_until(self, exchange: Exchange) -> float:
         """A replica that cannot reach Redis cannot tell it of a write: old entries live on for T."""
-        bench = self._bench
-        troubled = bench.arena.starved_lately(exchange) or any(
+        return exchange.received + self._bench.ttl + 1 if self._is_troubled(exchange) else -math.inf
+
+    def _is_troubled(self, exchange: Exchange) -> bool:
+        """Whether its replica does without Redis, or may think that it has to."""
+        return self._bench.arena.starved_lately(exchange) or any(
             trouble.process == exchange.request.process
             and trouble.begin <= exchange.received
             and exchange.sent <= trouble.end + RECOVERY_S
             for trouble in self._troubles
         )
-        return exchange.received + bench.ttl + 1 if troubled else -math.inf
 
     def _read(self, reader: int) -> None:
         bench, count = self._bench, 0
@@ -104,7 +106,8 @@ class Scenario:
             process = bench.replicas[count % len(bench.replicas)]
             exchange = bench.seen(bench.arena.send(bench.request("GET", history.product.id, process)))
             body = load(exchange.body) if exchange.status == 200 else None
-            if isinstance(body, dict) and isinstance(body.get("version"), int):
+            readable = isinstance(body, dict) and isinstance(body.get("version"), int)
+            if readable and not self._is_troubled(exchange):
                 value, version = str(body.get("name")), body["version"]
                 history.reads.append(
                     Read(exchange.sent, exchange.received, value, version, process, exchange)
@@ -112,20 +115,20 @@ class Scenario:
             count += 1
 
     def _disturb(self) -> None:
-        bench = self._bench
-        end = bench.arena.clock() + LENGTH_S
-        disturbances = [self._slow_rows, self._cut_off]
-        for number in range(len(self._chances) // 3):
-            if bench.arena.clock() >= end:
+        """One replica is cut off now and then, one is lost once; all of them have slow rows at times."""
+        cut_off, lost, *_ = self._bench.replicas
+        end = self._bench.arena.clock() + LENGTH_S
+        for number, (what, where, length) in enumerate(batched(self._chances)):
+            if self._bench.arena.clock() >= end:
                 break
-            what, where, length = self._chances[3 * number : 3 * number + 3]
-            # One replica always reaches Redis, so that its writes are held to the strict law.
-            process = bench.replicas[int(where * (len(bench.replicas) - 1))]
             if number == self._lost_at:
-                self._lose(process)
+                self._lose(lost)
+            elif what < 0.5:
+                self._cut_off(cut_off, 0.2 + 0.3 * length)
             else:
-                disturbances[int(what * len(disturbances))](process, 0.2 + 0.3 * length)
-            bench.arena.sleep(0.1)
+                slow = self._bench.replicas[int(where * len(self._bench.replicas))]
+                self._slow_rows(slow, 0.2 + 0.3 * length)
+            self._bench.arena.sleep(0.1)
 
     def _slow_rows(self, process: str, seconds: float) -> None:
         link = self._bench.arena.link(process, "postgres")
@@ -140,9 +143,9 @@ class Scenario:
             self._bench.arena.sleep(seconds)
 
     def _lose(self, process: str) -> None:
-        with self._troubled(process):
-            self._bench.arena.kill(process)
-            self._bench.arena.start(process)
+        """Killed and started again: what it had acknowledged holds all the same."""
+        self._bench.arena.kill(process)
+        self._bench.arena.start(process)
 
     @contextmanager
     def _troubled(self, process: str) -> Iterator[None]:
@@ -153,6 +156,11 @@ class Scenario:
         finally:
             begin = self._troubles[place].begin
             self._troubles[place] = Trouble(process, begin, self._bench.arena.clock())
+
+
+def batched(numbers: list[float]) -> Iterator[tuple[float, float, float]]:
+    """Three by three."""
+    return zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
 
 
 def random_history(bench: Bench, *, products: int) -> list[History]:
