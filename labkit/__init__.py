@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from labkit.checks import CheckFailed, Inconclusive, check, expect
     from labkit.client import Exchange, Request
     from labkit.evidence import rows_of, shortened
+    from labkit.kafkawire import Message
     from labkit.pgwire import Statement
     from labkit.result import EvidenceRow
     from labkit.traps import Trap, Way
@@ -23,6 +24,7 @@ _HOMES = {
     "EvidenceRow": "result",
     "Exchange": "client",
     "Inconclusive": "checks",
+    "Message": "kafkawire",
     "Request": "client",
     "Setup": "arena",
     "Statement": "pgwire",
@@ -42,6 +44,7 @@ __all__ = [
     "EvidenceRow",
     "Exchange",
     "Inconclusive",
+    "Message",
     "Request",
     "Setup",
     "Statement",

@@ -291,14 +291,14 @@ def _migrate(ground: Ground, arena: Arena) -> None:
 def _command(ground: Ground, arena: Arena, name: str, *, role: str, place: Place) -> Command:
     env = {**ground.runtime.environment, **arena.setup.settings, "INSTANCE": name, "PYTHONUNBUFFERED": "1"}
     for kind, service in arena.services.items():
-        upstream = service.host.address
         link = Link(
             ground.loop,
             process=name,
             service=kind,
-            upstream=upstream,
+            upstream=service.host.address,
             new_socket=place.new_socket,
             clock=ground.run.clock,
+            mends=service.mends,
         )
         link.open()
         arena.links[name, kind] = link

@@ -12,14 +12,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from labkit.checks import Inconclusive
+from labkit.dialogue import Sent
 from labkit.loop import Loop
 from labkit.pgwire import Statement
 from labkit.ports import LOOPBACK, free_port, own_socket
-from labkit.relay import CHUNK, Connection, Traffic, connect
+from labkit.relay import CHUNK, Connection, Traffic, connect, dialogues
 from labkit.services import Address, TcpAddress
-from labkit.traps import Matches, Trap, Way
+from labkit.traps import Trap, Way
+
+if TYPE_CHECKING:
+    from labkit.kafkawire import Message
 
 NewSocket = Callable[[], socket.socket]
 _BACKLOG = 1024
@@ -28,6 +33,8 @@ _REBIND_WITHIN_S = 1.0
 
 class Link:
     """The way of `process` to `service`, through `address`, on a socket that `new_socket` makes.
+
+    With `mends` it puts right what the embedded Kafka gets wrong.
 
     All methods may be called from any thread. Times are seconds.
     """
@@ -41,6 +48,7 @@ class Link:
         upstream: Address,
         new_socket: NewSocket = own_socket,
         clock: Callable[[], float] = time.monotonic,
+        mends: bool = False,
     ) -> None:
         self.process = process
         self.service = service
@@ -54,7 +62,7 @@ class Link:
         self._listening = False
         self._serving: set[asyncio.Task[None]] = set()
         self._connections: set[Connection] = set()
-        self._traffic = Traffic(service, clock)
+        self._traffic = Traffic(service, dialogues(service, clock, at=self.address, mends=mends))
 
     def open(self) -> None:
         """Let connections through."""
@@ -93,8 +101,8 @@ class Link:
         self._loop.call(self._send_held)
 
     @contextmanager
-    def trap(self, matches: Matches, *, way: Way, most: int = 1) -> Iterator[Trap]:
-        """Hold the first statements that match, until they are released or the block ends; see Trap."""
+    def trap(self, matches: Callable[[Sent], bool], *, way: Way, most: int = 1) -> Iterator[Trap[Sent]]:
+        """Hold the first requests that match, until they are released or the block ends; see Trap."""
         trap = Trap(self._loop, matches, way=way, most=most)
         self._loop.call(self._traffic.traps.append, trap)
         try:
@@ -110,9 +118,18 @@ class Link:
     @property
     def statements(self) -> list[Statement]:
         """What was sent to Postgres so far, in order. Raises Inconclusive where that cannot be told."""
+        return self._requests()
+
+    @property
+    def messages(self) -> list[Message]:
+        """What was sent to Kafka so far, in order. Raises Inconclusive where that cannot be told."""
+        return self._requests()
+
+    def _requests(self) -> list[Any]:
         if self._traffic.unreadable:
-            raise Inconclusive(f"{self.process} speaks to Postgres in a way that cannot be followed: TLS?")
-        return list(self._traffic.statements)
+            to = self.service.capitalize()
+            raise Inconclusive(f"{self.process} speaks to {to} in a way that cannot be followed: TLS?")
+        return list(self._traffic.requests)
 
     def _listen(self) -> None:
         self._socket.listen(_BACKLOG)

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from labkit.dialogue import Part, taken
+
 _REQUESTS = {80877103, 80877104}  # for TLS, for GSSAPI: answered by one byte
 _CANCEL = 80877102
 _SET_UP_BYTES = 8
@@ -56,19 +58,6 @@ class Statement:
         return _COMMITS.match(self.text) is not None or (self.writes and not self.in_transaction)
 
 
-@dataclass(frozen=True)
-class Part:
-    """Bytes of the conversation.
-
-    statements  those that they set going or, coming from the server, bring the end of
-    about       the statement that the server speaks of
-    """
-
-    data: bytes
-    statements: tuple[Statement, ...] = ()
-    about: Statement | None = None
-
-
 class _Sync:
     """Where the server says that it is ready again."""
 
@@ -88,31 +77,31 @@ class Dialogue:
         self._open: deque[Statement | _Sync] = deque()
         self._in_transaction = False
 
-    def sent(self, data: bytes) -> Iterator[Part]:
+    def sent(self, data: bytes) -> Iterator[Part[Statement]]:
         """Take bytes of the process; whole messages come out, in order."""
         if not self.readable:
             yield Part(data)
             return
         self._sent += data
         while (length := self._length(self._sent, type_bytes=1 if self._begun else 0)) is not None:
-            message = _taken(self._sent, length)
+            message = taken(self._sent, length)
             yield Part(message, tuple(self._begun_by(message) if self._begun else self._set_up_by(message)))
         if not self.readable:
-            yield Part(_taken(self._sent, len(self._sent)))
+            yield Part(taken(self._sent, len(self._sent)))
 
-    def answered(self, data: bytes) -> Iterator[Part]:
+    def answered(self, data: bytes) -> Iterator[Part[Statement]]:
         """Take bytes of the server; whole messages come out, in order."""
         self._came += data
         if self._asked_for_tls and self._came:
             self._asked_for_tls = False
-            answer = _taken(self._came, 1)
+            answer = taken(self._came, 1)
             self.readable = self.readable and answer == b"N"
             yield Part(answer)
         while self.readable and (length := self._length(self._came, type_bytes=1)) is not None:
-            message, about = _taken(self._came, length), self._next_answered
+            message, about = taken(self._came, length), self._next_answered
             yield Part(message, tuple(self._ended_by(message)), about)
         if not self.readable:
-            yield Part(_taken(self._came, len(self._came)))
+            yield Part(taken(self._came, len(self._came)))
 
     @property
     def _next_answered(self) -> Statement | None:
@@ -198,12 +187,6 @@ def statements_in(text: str) -> list[str]:
     """The statements of a query, without comments and with nothing between its quotes."""
     bare = _QUOTED.sub(lambda found: " " if found["comment"] else "''", text)
     return [statement for part in bare.split(";") if (statement := part.strip())]
-
-
-def _taken(data: bytearray, length: int) -> bytes:
-    taken = bytes(data[:length])
-    del data[:length]
-    return taken
 
 
 def _text(body: bytes, start: int) -> tuple[str, int]:

@@ -5,15 +5,33 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
-from labkit.pgwire import Dialogue, Part, Statement
+from labkit import pgwire
+from labkit.dialogue import Dialogue, Part
 from labkit.resp import Conversation
-from labkit.services import Address, UnixAddress
+from labkit.services import Address, TcpAddress, UnixAddress
 from labkit.traps import Trap, Way
 
 CHUNK = 1 << 16
 # Answers that one connection may have on their way; the service waits for the process beyond.
 _MOST_ON_THE_WAY = 1024
+NewDialogue = Callable[[], Dialogue[Any]]
+
+
+def dialogues(
+    service: str, clock: Callable[[], float], *, at: TcpAddress, mends: bool = False
+) -> NewDialogue | None:
+    """What follows each connection to a service whose requests are told one by one; see Link."""
+    if service == "postgres":
+        return partial(pgwire.Dialogue, clock)
+    if service == "kafka":
+        # Links to others need not wait until Kafka's client is imported: 0.3 s.
+        from labkit import kafkawire, tansu
+
+        return partial(kafkawire.Dialogue, clock, at, mend=tansu.mended if mends else kafkawire.unmended)
+    return None
 
 
 class Traffic:
@@ -22,25 +40,25 @@ class Traffic:
     flights     flights to Redis so far (see Conversation)
     limit       hold what the process sends once there are more flights than this; `held` tells when
     delay       seconds by which each answer comes later
-    statements  all that were sent to Postgres, in order
+    requests    all that were sent, in order: statements to Postgres, messages to Kafka
     unreadable  whether some connection could not be followed: nothing was counted there
     """
 
-    def __init__(self, service: str, clock: Callable[[], float]) -> None:
+    def __init__(self, service: str, new_dialogue: NewDialogue | None) -> None:
         self.service = service
-        self.clock = clock
+        self.new_dialogue = new_dialogue
         self.flights = 0
         self.limit: int | None = None
         self.held = threading.Event()
         self.delay = 0.0
-        self.statements: list[Statement] = []
-        self.traps: list[Trap] = []
+        self.requests: list[Any] = []
+        self.traps: list[Trap[Any]] = []
         self.unreadable = False
 
-    def trap_for(self, statement: Statement) -> Trap | None:
-        """The trap that this statement falls into."""
+    def trap_for(self, request: object) -> Trap[Any] | None:
+        """The trap that this request falls into."""
         self.traps = [trap for trap in self.traps if not trap.is_sprung]
-        return next((trap for trap in self.traps if trap.takes(statement)), None)
+        return next((trap for trap in self.traps if trap.takes(request)), None)
 
 
 class Connection:
@@ -51,10 +69,10 @@ class Connection:
         self._down = down
         self._up = up
         self._conversation = Conversation() if traffic.service == "redis" else None
-        self._dialogue = Dialogue(traffic.clock) if traffic.service == "postgres" else None
+        self._dialogue = traffic.new_dialogue() if traffic.new_dialogue else None
         self._held: list[bytes] | None = None
         self._held_answers: list[bytes] | None = None
-        self._awaited: dict[Statement, Trap] = {}
+        self._awaited: dict[object, Trap[Any]] = {}
         self._on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_MOST_ON_THE_WAY)
 
     async def serve(self, reader: asyncio.StreamReader, upstream_reader: asyncio.StreamReader) -> None:
@@ -106,10 +124,10 @@ class Connection:
 
     def _send(self, data: bytes) -> None:
         self._count_flights(data)
-        for part in self._parts(data):
-            for statement in part.statements:
-                self._traffic.statements.append(statement)
-                self._fall_into_trap(statement)
+        for part in self._parts_sent(data):
+            for request in part.requests:
+                self._traffic.requests.append(request)
+                self._fall_into_trap(request)
             if self._held is not None:
                 self._held.append(part.data)
             else:
@@ -123,19 +141,26 @@ class Connection:
                 self._held = []
                 traffic.held.set()
 
-    def _parts(self, data: bytes) -> Iterator[Part]:
+    def _parts_sent(self, data: bytes) -> Iterator[Part[Any]]:
         if self._dialogue is None:
             yield Part(data)
             return
         yield from self._dialogue.sent(data)
         self._traffic.unreadable |= not self._dialogue.readable
 
-    def _fall_into_trap(self, statement: Statement) -> None:
-        trap = self._traffic.trap_for(statement)
+    def _parts_answered(self, data: bytes) -> Iterator[Part[Any]]:
+        if self._dialogue is None:
+            yield Part(data)
+            return
+        yield from self._dialogue.answered(data)
+        self._traffic.unreadable |= not self._dialogue.readable
+
+    def _fall_into_trap(self, request: object) -> None:
+        trap = self._traffic.trap_for(request)
         if trap is None:
             return
         if trap.way is Way.BACK:
-            self._awaited[statement] = trap
+            self._awaited[request] = trap
         elif self._held is None:
             self._held = []
             trap.holds(self)
@@ -166,18 +191,18 @@ class Connection:
     def _deliver(self, data: bytes) -> None:
         if self._conversation is not None:
             self._conversation.answered(data)
-        for part in [Part(data)] if self._dialogue is None else self._dialogue.answered(data):
+        for part in self._parts_answered(data):
             self._hold_if_awaited(part)
             if self._held_answers is not None:
                 self._held_answers.append(part.data)
             else:
                 _write(self._down, part.data)
 
-    def _hold_if_awaited(self, part: Part) -> None:
+    def _hold_if_awaited(self, part: Part[Any]) -> None:
         if part.about in self._awaited and self._held_answers is None:
             self._held_answers = []
-        for statement in part.statements:
-            trap = self._awaited.pop(statement, None)
+        for request in part.requests:
+            trap = self._awaited.pop(request, None)
             if trap is None:
                 continue
             if trap.is_sprung:

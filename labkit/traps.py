@@ -1,37 +1,37 @@
-"""Catches a statement on its way to Postgres, or its answer on the way back, and holds it there."""
+"""Catches a request on its way to a service, or its answer on the way back, and holds it there."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic
 
+from labkit.dialogue import Sent
 from labkit.loop import Loop
-from labkit.pgwire import Statement
 
 if TYPE_CHECKING:
     from labkit.relay import Connection
-
-Matches = Callable[[Statement], bool]
 
 
 class Way(Enum):
     """Where a trap stands."""
 
-    THERE = "what the process sends is held, from the statement on"
-    BACK = "the statement reaches the server, and its answer is held"
+    THERE = "what the process sends is held, from the request on"
+    BACK = "the request reaches the server, and its answer is held"
 
 
-class Trap:
-    """Holds each connection from the first statement on that `matches`, at most `most` of them.
+class Trap(Generic[Sent]):
+    """Holds each connection from the first request on that `matches`, at most `most` of them.
 
-    caught  set when the first is held: on the way THERE the server has not got the statement; on the
+    A request is a Statement to Postgres or a Message to Kafka.
+
+    caught  set when the first is held: on the way THERE the server has not got the request; on the
             way BACK it has carried it out, and its answer has come as far as the link
-    count   how many statements have matched: more than `most` pass
+    count   how many requests have matched: more than `most` pass
     """
 
-    def __init__(self, loop: Loop, matches: Matches, *, way: Way, most: int) -> None:
+    def __init__(self, loop: Loop, matches: Callable[[Sent], bool], *, way: Way, most: int) -> None:
         self.way = way
         self.caught = threading.Event()
         self.count = 0
@@ -51,15 +51,15 @@ class Trap:
 
     # The rest is called by connections, on the loop's thread.
 
-    def takes(self, statement: Statement) -> bool:
-        """Whether the statement is to be held."""
-        if self._sprung or not self._matches(statement):
+    def takes(self, request: Sent) -> bool:
+        """Whether the request is to be held."""
+        if self._sprung or not self._matches(request):
             return False
         self.count += 1
         return self.count <= self._most
 
     def holds(self, connection: Connection) -> None:
-        """Be told that a statement, or its answer, lies at the link now."""
+        """Be told that a request, or its answer, lies at the link now."""
         self._connections.append(connection)
         self.caught.set()
 

@@ -72,10 +72,14 @@ class Host(Protocol):
 
 
 class Service(Protocol):
-    """One running service of one arena."""
+    """One running service of one arena.
+
+    mends  whether links put right what this server does otherwise than the one that it stands for
+    """
 
     kind: str
     host: Host
+    mends: bool
 
     @property
     def version(self) -> str:

@@ -80,7 +80,7 @@ class Embedded:
 
         with free_port() as lease:
             program = _tansu(self._run.new_folder("kafka"), cluster, TcpAddress(LOOPBACK, lease.port))
-            service = Kafka(ProcessHost(self._run, program, ready=ready), version=TANSU)
+            service = Kafka(ProcessHost(self._run, program, ready=ready), version=TANSU, mends=True)
             yield service
 
 

@@ -12,12 +12,16 @@ from labkit.services import Host, TcpAddress
 
 
 class Kafka:
-    """One Kafka broker; `version` is told by whoever opened it, as the protocol has no word for it."""
+    """One Kafka broker; `version` is told by whoever opened it, as the protocol has no word for it.
+
+    `mends` says that it is Tansu, and that links are to put right what that gets wrong.
+    """
 
     kind = "kafka"
 
-    def __init__(self, host: Host, *, version: str = "Kafka") -> None:
+    def __init__(self, host: Host, *, version: str = "Kafka", mends: bool = False) -> None:
         self.host = host
+        self.mends = mends
         self._version = version
 
     @property

@@ -103,7 +103,7 @@ def facts_of(service: Service) -> Facts:
     """What somebody else has to know of a service to use it."""
     address = service.host.address
     where = [address.path] if isinstance(address, UnixAddress) else [address.host, address.port]
-    facts = {"kind": service.kind, "version": service.version, "address": where}
+    facts = {"kind": service.kind, "version": service.version, "mends": service.mends, "address": where}
     for name in ("admin", "guest"):
         if login := getattr(service, name, None):
             facts[name] = [login.user, login.password]
@@ -127,7 +127,7 @@ def service_on(host: Host, facts: Facts) -> Service:
     if facts["kind"] == "kafka":
         from labkit.services.kafka import Kafka
 
-        return Kafka(host, version=facts["version"])
+        return Kafka(host, version=facts["version"], mends=facts["mends"])
     from labkit.services.postgres import Login, Postgres
 
     admin, guest = Login(*facts["admin"]), Login(*facts["guest"])

@@ -31,6 +31,7 @@ class Postgres:
     """
 
     kind = "postgres"
+    mends = False
 
     def __init__(
         self,

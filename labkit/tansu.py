@@ -1,0 +1,149 @@
+"""What links put right in Tansu, the embedded broker, so that clients meet what Kafka would do.
+
+Measured on Tansu 0.6.0 with raw requests. What it gets wrong otherwise is not mended, as that would
+take a broker: transactions, and the time that a group takes to notice a dead member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kafka.protocol.api_key import ApiKey
+from kafka.protocol.consumer import (
+    FetchRequest,
+    FetchResponse,
+    IsolationLevel,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    OffsetSpec,
+)
+from kafka.protocol.producer import InitProducerIdRequest, InitProducerIdResponse
+
+from labkit.kafkawire import Ask, Frame, unmended
+
+# A fetch that waits is not woken by a record: it sleeps for half of its wait and looks again. One
+# that may not wait at all gets nothing, records or not.
+LEAST_WAIT_MS, MOST_WAIT_MS = 1, 20
+# Older requests are answered with "unknown error" and no id.
+PRODUCER_ID_FROM = 3
+# The newest that is not of the flexible kind; it still goes by topics' names.
+_PROBE_VERSION = 11
+_BEYOND_ALL = 1 << 62
+
+
+def mended(frame: Frame) -> list[Ask]:
+    """What Tansu is to be asked in place of a request."""
+    mends: dict[int, Callable[[Frame], list[Ask]]] = {
+        ApiKey.Fetch: _fetch,
+        ApiKey.InitProducerId: _producer_id,
+        ApiKey.ListOffsets: _offsets,
+    }
+    return mends.get(frame.api, unmended)(frame)
+
+
+def _fetch(frame: Frame) -> list[Ask]:
+    request = _read(FetchRequest, frame)
+    wait = min(max(request.max_wait_ms, LEAST_WAIT_MS), MOST_WAIT_MS)
+    if wait == request.max_wait_ms:
+        return unmended(frame)
+    request.max_wait_ms = wait
+    return [Ask(_written(request))]
+
+
+def _producer_id(frame: Frame) -> list[Ask]:
+    if frame.version >= PRODUCER_ID_FROM:
+        return unmended(frame)
+    request = _read(InitProducerIdRequest, frame)
+    request.API_VERSION = PRODUCER_ID_FROM
+
+    def lowered(data: bytes) -> bytes:
+        answer = InitProducerIdResponse.decode(data, version=PRODUCER_ID_FROM, header=True, framed=True)
+        lower = InitProducerIdResponse(*answer, version=frame.version)  # the same fields in all of them
+        lower.with_header(frame.correlation)
+        return _written(lower)
+
+    return [Ask(_written(request), lowered)]
+
+
+def _offsets(frame: Frame) -> list[Ask]:
+    """The end of a partition, which Tansu takes for the second record of its last batch.
+
+    A fetch tells it right. It goes first, on the same connection, and its answer stays here.
+    """
+    request = _read(ListOffsetsRequest, frame)
+    wanted = {
+        (topic.name, partition.partition_index)
+        for topic in request.topics
+        for partition in topic.partitions
+        if partition.timestamp == OffsetSpec.LATEST
+    }
+    if not wanted or frame.version == 0:  # its answers have another layout; no client of today asks so
+        return unmended(frame)
+    committed_only = request.isolation_level == IsolationLevel.READ_COMMITTED
+    ends = _Ends(frame.version, wanted, committed_only=committed_only)
+    return [Ask(_probe(frame, wanted), ends.note), Ask(frame.data, ends.correct)]
+
+
+class _Ends:
+    """The ends of partitions, between the answer that tells them and the one that gets them wrong."""
+
+    def __init__(self, version: int, wanted: set[tuple[str, int]], *, committed_only: bool) -> None:
+        self._version = version
+        self._wanted = wanted
+        self._committed_only = committed_only
+        self._found: dict[tuple[str, int], int] = {}
+
+    def note(self, data: bytes) -> bytes:
+        answer = FetchResponse.decode(data, version=_PROBE_VERSION, header=True, framed=True)
+        for topic in answer.responses:
+            for partition in topic.partitions:
+                if partition.error_code == 0:
+                    self._found[topic.topic, partition.partition_index] = (
+                        partition.last_stable_offset if self._committed_only else partition.high_watermark
+                    )
+        return b""
+
+    def correct(self, data: bytes) -> bytes:
+        answer = ListOffsetsResponse.decode(data, version=self._version, header=True, framed=True)
+        for topic in answer.topics:
+            for partition in topic.partitions:
+                where = topic.name, partition.partition_index
+                if where in self._wanted and partition.error_code == 0:
+                    partition.offset = self._found.get(where, partition.offset)
+        return _written(answer)
+
+
+def _probe(frame: Frame, partitions: set[tuple[str, int]]) -> bytes:
+    """A fetch from so far beyond all records that it brings none."""
+    in_topic = FetchRequest.FetchTopic
+    request = FetchRequest(
+        version=_PROBE_VERSION,
+        max_wait_ms=LEAST_WAIT_MS,
+        min_bytes=0,
+        topics=[
+            in_topic(
+                version=_PROBE_VERSION,
+                topic=topic,
+                partitions=[
+                    in_topic.FetchPartition(
+                        version=_PROBE_VERSION,
+                        partition=partition,
+                        fetch_offset=_BEYOND_ALL,
+                        partition_max_bytes=1,
+                    )
+                ],
+            )
+            for topic, partition in sorted(partitions)
+        ],
+    )
+    request.with_header(frame.correlation)
+    return _written(request)
+
+
+def _read(request: Any, frame: Frame) -> Any:
+    return request.decode(frame.data, version=frame.version, header=True, framed=True)
+
+
+def _written(message: Any) -> bytes:
+    return bytes(message.encode(header=True, framed=True))
