@@ -124,12 +124,13 @@ def is_held(ground: Ground, kind: str) -> str:
 
 def is_counted(ground: Ground, kind: str) -> str:
     with linked(ground, kind) as link, TALK[kind].session(ground.services[kind], link) as ask:
-        before = link.flights, len(link.statements)
+        before = link.flights, len(link.messages)
         ask()
-        after = link.flights, len(link.statements)
-    return {(1, 0): "round trips", (0, 1): "statements", (0, 0): NO}[
-        after[0] - before[0], after[1] - before[1]
-    ]
+        flights, requests = link.flights - before[0], len(link.messages) - before[1]
+    if flights:
+        assert flights == 1
+        return "round trips"
+    return {"postgres": "statements", "kafka": "requests"}[kind] if requests else NO
 
 
 def is_flushed(ground: Ground, kind: str) -> str:
@@ -236,8 +237,10 @@ def reach(on_open_one: bool, on_new_one: bool) -> str:
 @contextmanager
 def linked(ground: Ground, kind: str) -> Iterator[Link]:
     """A link to the service, as each process of a submission has one."""
-    upstream = ground.services[kind].host.address
-    link = Link(ground.loop, process="web-1", service=kind, upstream=upstream)
+    service = ground.services[kind]
+    link = Link(
+        ground.loop, process="web-1", service=kind, upstream=service.host.address, mends=service.mends
+    )
     link.open()
     try:
         yield link
