@@ -488,6 +488,15 @@ def test_an_external_role_without_the_right_to_make_databases_is_told(run: Run, 
     assert told.value.remedy == "give LABKIT_DATABASE_URL a role with CREATEDB and CREATEROLE"
 
 
+def test_external_kafka_of_several_brokers_is_refused(
+    run: Run, broker: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kafka.KafkaAdminClient.describe_cluster", lambda _: {"brokers": [{}, {}, {}]})
+    provider = External(run, {"LABKIT_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap})
+    with pytest.raises(ServiceError, match="is a cluster of 3 brokers"), provider.open("kafka"):
+        pass
+
+
 def test_external_kafka_is_the_first_of_the_addresses(run: Run, broker: Kafka) -> None:
     provider = External(run, {"LABKIT_KAFKA_BOOTSTRAP_SERVERS": f"{broker.bootstrap}, other:9092"})
     with provider.open("kafka") as service:

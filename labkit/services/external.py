@@ -144,7 +144,12 @@ class External:
         first = self._given(KAFKA_BOOTSTRAP_SERVERS).split(",")[0].strip()
         address = _address(urlsplit(f"kafka://{first}"), KAFKA_BOOTSTRAP_SERVERS, port=9092)
         service = Kafka(ExternalHost("Kafka", address))
-        service.ping(timeout=5.0)
+        # A link leads to one broker: on its way, a process would ask that one for what others hold.
+        if (brokers := service.brokers(timeout=5.0)) > 1:
+            raise ServiceError(
+                f"the Kafka at {address} is a cluster of {brokers} brokers",
+                remedy=f"set {KAFKA_BOOTSTRAP_SERVERS} to a Kafka of one broker, or let the kit run one",
+            )
         yield service
 
     def _given(self, variable: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
@@ -41,6 +42,14 @@ class Kafka:
 
     def cluster_id(self, timeout: float = 1.0) -> str | None:
         """Ask the broker what cluster it is of; raises ServiceDown."""
+        cluster: str | None = self._describe(timeout)["cluster_id"]
+        return cluster
+
+    def brokers(self, timeout: float = 1.0) -> int:
+        """Ask how many brokers the cluster has; raises ServiceDown."""
+        return len(self._describe(timeout)["brokers"])
+
+    def _describe(self, timeout: float) -> dict[str, Any]:
         half = int(timeout * 500)  # two waits in a row: for the bootstrap, then for the answer
         try:
             admin = KafkaAdminClient(
@@ -51,9 +60,9 @@ class Kafka:
                 reconnect_backoff_max_ms=20,
             )
             try:
-                cluster: str | None = admin.describe_cluster()["cluster_id"]
+                described: dict[str, Any] = admin.describe_cluster()
             finally:
                 admin.close()
         except (KafkaError, OSError) as error:
             raise ServiceDown(f"Kafka at {self.host.address} does not answer: {error}") from error
-        return cluster
+        return described
