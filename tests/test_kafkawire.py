@@ -15,6 +15,8 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.errors import KafkaTimeoutError
@@ -54,6 +56,7 @@ from labkit.services.embedded import Embedded
 
 AT = TcpAddress("127.0.0.1", 4000)
 ELSEWHERE = {"host": "broker.elsewhere", "port": 9092}
+KEYS = [0, 1, 2, 3, 8, 10, 11, 18, 22, 28, 60]  # the APIs that are read, and one that is not
 PATIENCE_S = 20.0
 
 
@@ -135,6 +138,16 @@ def test_answers_name_the_link_where_they_named_the_broker(request_, answer):
     assert json.dumps(named.to_dict()) == json.dumps(answer.to_dict()).replace(
         '"host": "broker.elsewhere", "port": 9092', '"host": "127.0.0.1", "port": 4000'
     )
+
+
+@settings(deadline=None)  # schemas are compiled when they are first needed
+@given(st.lists(st.tuples(st.sampled_from(KEYS), st.integers(0, 18), st.binary(max_size=64))))
+def test_requests_pass_byte_for_byte_whatever_they_hold(requests):
+    data = b"".join(
+        struct.pack("!ihhi", 8 + len(body), key, version, 7) + body for key, version, body in requests
+    )
+
+    assert sent(dialogue(), data) == data
 
 
 def test_a_coordinator_that_is_not_to_be_had_is_not_invented():
