@@ -64,7 +64,7 @@ class Violation:
     rule           the law with its numbers, in words for the learner
     expected       what the law allows, of the judged requests
     observed       what was recorded instead
-    witness        the fewest decisions, reads or writes that prove it alone, in the order in which they were sent
+    witness        the fewest decisions, reads or writes that prove it alone, in the order of their sending
     contradiction  the one of them at which the promise is first broken
     """
 
