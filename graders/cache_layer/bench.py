@@ -152,6 +152,8 @@ class Bench:
             hints=[(lambda _: hint is not None, hint or "")],
             evidence=lambda: self.story(exchange, exchange),
             reading=reading,
+            # No slowness makes a bad request a good one.
+            sure=400 in wanted and exchange.status in range(200, 300),
         )
 
     def refused(self, exchange: Exchange, *wanted: int, reading: str, hint: str | None = None) -> None:
