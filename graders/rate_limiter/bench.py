@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from labkit import (
     Arena,
@@ -27,6 +28,7 @@ from . import answers, outages, store, turns
 from .spent import SLOW_S, TOO_BUSY, Spent, looks_like_policy
 
 PING = "/api/ping"
+SEE_OUTPUT = "see the process's own output for what broke"
 MOST_EXCESS_BURSTS = 5
 # By then the answers that were on their way beside the one in question have come as well.
 DOUBT_AFTER_S = 0.3
@@ -123,7 +125,7 @@ class Bench:
         requests = [self.request(client, process=name) for name in turns]
         with self.arena.bursting:
             exchanges = self.arena.burst(requests)
-        return self.spent(exchanges)
+        return self.spent(exchanges, racing=True)
 
     def pace(self, client: str, count: int, *, every: float, processes: Sequence[str] = ("web-1",)) -> Spent:
         """`count` requests, one each `every` seconds, the processes taking turns."""
@@ -131,12 +133,15 @@ class Bench:
         requests = [self.request(client, process=name) for name in turns]
         return self.spent(self.arena.paced(requests, every=every))
 
-    def spent(self, exchanges: Sequence[Exchange]) -> Spent:
+    def spent(self, exchanges: Sequence[Exchange], *, racing: bool = False) -> Spent:
         """Exchanges of one client as what it spent, each one decided."""
-        return Spent([self.decided(exchange) for exchange in exchanges], self.may_be_policy)
+        return Spent([self.decided(exchange, racing=racing) for exchange in exchanges], self.may_be_policy)
 
-    def decided(self, exchange: Exchange) -> Exchange:
-        """A limiter's answer is 200 or 429 as long as Redis is there; anything else fails the check."""
+    def decided(self, exchange: Exchange, *, racing: bool = False) -> Exchange:
+        """A limiter's answer is 200 or 429 as long as Redis is there; anything else fails the check.
+
+        `racing`: it was asked together with others.
+        """
         self._seen += answered([exchange])
         if self.may_be_policy(exchange):
             return exchange
@@ -147,9 +152,11 @@ class Bench:
             hints=[
                 (
                     lambda status: status == 503,
-                    "Redis was up: a lost race or a full pool is no outage",
+                    "Redis was up: a lost race or a full pool is no outage"
+                    if racing
+                    else "Redis was up: 503 is for when it cannot be asked",
                 ),
-                (lambda status: status >= 500, "see the process's own output for what broke"),
+                (lambda status: status >= 500, SEE_OUTPUT),
             ],
             evidence=lambda: [*rows_of([exchange], mark=exchange), *self.output(exchange.request.process)],
             reading="The answers",
@@ -161,15 +168,21 @@ class Bench:
         """Whether a starved service may have taken the machine's slowness for an outage of Redis."""
         return looks_like_policy(exchange, self.policy, self.limit) and self.arena.starved_lately(exchange)
 
-    def has_status(self, exchange: Exchange, *wanted: int, reading: str, hint: str | None = None) -> None:
-        """The answer has one of these statuses."""
+    def has_status(
+        self,
+        exchange: Exchange,
+        *wanted: int,
+        reading: str,
+        hints: Mapping[int | str | None, str] = MappingProxyType({}),
+    ) -> None:
+        """The answer has one of these statuses; `hints` say what another one, or no answer, tells."""
         if exchange.status not in wanted and 400 not in wanted and self.may_be_policy(exchange):
             raise Inconclusive(TOO_BUSY)
         expect(
             exchange.status or exchange.failure,
             one_of=wanted,
             unit=f"as the status of {exchange.request.method} {exchange.request.path}",
-            hints=[(lambda _: hint is not None, hint or "")],
+            hints={500: SEE_OUTPUT, **hints},
             evidence=lambda: [*rows_of([exchange], mark=exchange), *self.output(exchange.request.process)],
             reading=reading,
             # No policy lets a request without a valid key through.

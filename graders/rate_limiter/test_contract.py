@@ -35,7 +35,7 @@ def test_ping_names_the_instance(bench: Bench) -> None:
             unit="as the body of /api/ping",
             hints=[
                 (
-                    lambda body, name=name: isinstance(body, dict) and body.get("instance") != name,
+                    lambda body, name=name: body["instance"] != name,
                     "INSTANCE is in the environment, another one for each process",
                 )
             ],
@@ -52,7 +52,8 @@ def test_items_echo_their_id(bench: Bench) -> None:
         answer = bench.ask(bench.request(client, path=f"/api/items/{item}"))
 
         hint = "an id is any letters, digits and dashes, not a number only"
-        bench.has_status(answer, 200, reading="The answers", hint=hint)
+        hints = {} if item.isdigit() else dict.fromkeys((400, 404, 422), hint)
+        bench.has_status(answer, 200, reading="The answers", hints=hints)
         expect(
             answer.json(),
             equals={"id": item, "instance": "web-1"},
@@ -74,11 +75,12 @@ def test_a_request_without_a_valid_key_is_refused(bench: Bench) -> None:
         ):
             answer = bench.ask(bench.request(key, path=path))
 
-            bench.has_status(answer, 400, reading="Identity", hint=hint)
+            bench.has_status(answer, 400, reading="Identity", hints=dict.fromkeys((200, 429), hint))
             bench.is_problem(answer)
     answer = bench.ask(bench.request(longest))
 
-    bench.has_status(answer, 200, reading="Identity", hint="128 characters are still allowed")
+    hints = dict.fromkeys((400, 422, 431), "128 characters are still allowed")
+    bench.has_status(answer, 200, reading="Identity", hints=hints)
     expect(
         answer.headers.get("x-ratelimit-remaining"),
         equals=str(bench.limit - 1),
@@ -182,7 +184,7 @@ def test_health_is_never_limited(bench: Bench) -> None:
 
     for answer in [bench.ask(request) for request in requests]:
         hint = "only what lies under /api/ is limited, with a key or without"
-        bench.has_status(answer, 200, reading="The answers", hint=hint)
+        bench.has_status(answer, 200, reading="The answers", hints=dict.fromkeys((400, 429), hint))
 
 
 @check(
@@ -194,7 +196,7 @@ def test_health_is_never_limited(bench: Bench) -> None:
 def test_only_the_key_names_the_client(bench: Bench) -> None:
     """The client is the exact value of X-Api-Key: no address, path, query or other header makes another."""
     client = bench.fresh_client() + "aB"
-    bench.spend(client, bench.limit + 1)
+    spent = bench.spend(client, bench.limit + 1)
     disguises = {
         "another path": bench.request(client, path="/api/items/42"),
         "another item": bench.request(client, path="/api/items/43"),
@@ -209,4 +211,5 @@ def test_only_the_key_names_the_client(bench: Bench) -> None:
     for disguise, request in disguises.items():
         bench.expect_still_rejected(request, disguise)
     answer = bench.ask(bench.request(client.swapcase()))
-    bench.has_status(answer, 200, reading="Identity", hint="keys that differ in case are two clients")
+    hints = {429: "keys that differ in case are two clients"} if spent.admitted else {}
+    bench.has_status(answer, 200, reading="Identity", hints=hints)

@@ -34,19 +34,22 @@ def test_flushed_scripts_are_no_error(bench: Bench) -> None:
 
 @check(points=2, kills=["remembers-rejections-itself"], arena="lifecycle", needs=LIMITS)
 def test_flushed_keys_start_afresh(bench: Bench) -> None:
-    """After FLUSHALL every client has its whole budget again, without a 5xx."""
+    """After all keys are flushed every client has its whole budget again, without a 5xx."""
+
+    hints: dict[int, str] = {}
 
     def spend_after_flush(client: str) -> Spent:
-        bench.spend(client, bench.limit + 2, processes=bench.replicas)
+        if bench.spend(client, bench.limit + 2, processes=bench.replicas).admitted:
+            hints[0] = "the budget lives in Redis: what is not there any more does not count"
         with bench.redis as redis:
-            redis.flushall()
-            bench.arena.tell("redis", "FLUSHALL")
+            redis.flushdb()  # not FLUSHALL: the rest of an external Redis is somebody else's
+            bench.arena.tell("redis", "FLUSHDB")
         return bench.spend(client, 2 * bench.limit, processes=bench.replicas)
 
     bench.exactly_the_limit(
         spend_after_flush,
-        unit=f"of {2 * bench.limit} requests admitted after FLUSHALL",
-        hints={0: "the budget lives in Redis: what is not there any more does not count"},
+        unit=f"of {2 * bench.limit} requests admitted after all keys were flushed",
+        hints=hints,
         reading="When Redis fails",
     )
 
@@ -107,6 +110,7 @@ def test_redis_paused_follows_the_declared_policy(bench: Bench) -> None:
 @check(points=2, kills=["gives-up-on-redis"], arena="outage", needs=LIMITS)
 def test_limits_return_after_an_outage(bench: Bench) -> None:
     """Within 5 s after Redis is back limits are enforced again, without a restart of the service."""
+    bench.spend(bench.fresh_client(), bench.limit + 1)
     with bench.arena.faults("redis").stopped():
         for _ in range(5):
             bench.ask(bench.request(bench.fresh_client()))
