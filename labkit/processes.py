@@ -156,9 +156,11 @@ class Process:
         self._child.resume()
 
     def close(self) -> None:
-        """Kill it and give its place back."""
+        """Kill it, then give its place and its port back: another's must not meet what is left of it."""
         self.kill()
         self._place.close()
+        if self._lease is not None:
+            self._lease.release()
 
     def _time_left(self, begin: float) -> float:
         now = self._run.clock()

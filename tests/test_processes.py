@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import sys
 import textwrap
 import time
@@ -18,8 +19,9 @@ import pytest
 
 from labkit import clocks
 from labkit.client import Client, Request
-from labkit.errors import SubmissionError
+from labkit.errors import ServiceError, SubmissionError
 from labkit.loop import Loop
+from labkit.ports import GUARD_OFFSET, LOOPBACK
 from labkit.processes import Process, run_to_end
 from labkit.pulse import Pulse
 from labkit.run import Run
@@ -256,6 +258,45 @@ def test_a_killed_process_starts_again_on_another_port(host):
     assert process.running
     assert process.address != before[0]
     assert host.facts()["pid"] != before[1]
+
+
+def is_leased(address: str) -> bool:
+    """Whether graders keep off the port: whoever has it holds the UDP port above it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as guard:
+        try:
+            guard.bind((LOOPBACK, int(address.rpartition(":")[2]) + GUARD_OFFSET))
+        except OSError:
+            return True
+    return False
+
+
+def test_a_closed_process_gives_its_port_back(host):
+    process = host.healthy(PLAIN)
+    first, pid = process.address, host.facts()["pid"]
+    process.kill()
+    assert is_leased(first)
+    process.start()
+    assert not is_leased(first)
+
+    process.close()
+
+    assert is_gone(pid)
+    assert not is_leased(process.address)
+
+
+def test_a_port_is_kept_while_its_process_may_live(host, monkeypatch):
+    process = host.healthy(PLAIN)
+
+    def refuse() -> None:
+        raise ServiceError("it does not end")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(process, "kill", refuse)
+        with pytest.raises(ServiceError):
+            process.close()
+
+    assert process.running
+    assert is_leased(process.address)
 
 
 @pytest.mark.parametrize("code", [0, 7])
