@@ -24,6 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("labkit", "grading")
     group.addoption("--submission", metavar="DIR", help="the folder to grade")
     group.addoption("--services", choices=PROVIDERS, default="auto", help="what Redis and the like run as")
+    group.addoption(
+        "--isolate", action="store_true", help="run the submission in containers that reach nothing else"
+    )
     group.addoption("--seed", type=int, help="repeat the grading that had this seed")
 
 
@@ -52,15 +55,16 @@ class Grading:
         self.seed = new_seed() if seed is None else seed
         self.lab = submission.lab
         ground = None
-        self.reason = "nothing is graded"
+        self.notes: tuple[str, ...] = ("nothing is graded",)
         if not config.option.collectonly:
-            services = config.getoption("--services")
-            ground = self._stack.enter_context(open_ground(submission, provider=services, tell=_say))
-            self.reason = ground.provider_reason
+            services, isolate = config.getoption("--services"), config.getoption("--isolate")
+            opening = open_ground(submission, provider=services, isolate=isolate, tell=_say)
+            ground = self._stack.enter_context(opening)
+            self.notes = ground.notes
         self.grader = GraderPlugin(self.lab, ground=ground, seed=self.seed, collect_only=ground is None)
 
     def pytest_report_header(self) -> list[str]:
-        return [f"labkit: {self.lab.slug}, seed {self.seed}", self.reason]
+        return [f"labkit: {self.lab.slug}, seed {self.seed}", *self.notes]
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
         """Other labs' checks judge other submissions."""

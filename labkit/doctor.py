@@ -11,10 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labkit.catalogue import Lab
 from labkit.errors import LabkitError
 from labkit.services import Provider
+
+if TYPE_CHECKING:
+    from labkit.run import Run
 
 KINDS = ("redis", "postgres", "kafka")
 _OLDEST_PYTHON = (3, 11)
@@ -128,7 +132,7 @@ def _embedded(kind: str) -> Finding:
 
 
 def _containers() -> tuple[Finding, ...]:
-    """The engine, and a real container of each image that is here; nothing is pulled."""
+    """The engine, a real container of each image that is here, and isolation; nothing is pulled."""
     from labkit.run import Run
     from labkit.services.containers import Containers
     from labkit.services.engine import docker_status
@@ -137,10 +141,21 @@ def _containers() -> tuple[Finding, ...]:
     if status.engine is None:
         return (Finding("Docker engine", False, status.problem or "none", remedy=status.remedy),)
     engine = Finding("Docker engine", True, status.engine, remedy=None if status.usable else status.remedy)
-    with Run.open() as run, ThreadPoolExecutor(len(KINDS)) as pool:
+    with Run.open() as run, ThreadPoolExecutor(len(KINDS) + 1) as pool:
         provider = Containers(run)
+        isolation = pool.submit(_isolation, run)
         opened = pool.map(lambda kind: _spoken_to(f"container of {kind.capitalize()}", provider, kind), KINDS)
-        return (engine, *opened)
+        return (engine, *opened, isolation.result())
+
+
+def _isolation(run: Run) -> Finding:
+    """What `grade --isolate` needs beyond an engine."""
+    from labkit.isolation import try_out
+
+    try:
+        return Finding("isolation", True, try_out(run))
+    except LabkitError as error:
+        return Finding("isolation", False, error.message, remedy=error.remedy)
 
 
 def _spoken_to(topic: str, provider: Provider, kind: str) -> Finding:

@@ -3,13 +3,15 @@
 import os
 import shutil
 import tempfile
+import time
 from collections import namedtuple
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
 
-from labkit import doctor, ports
+from labkit import doctor, isolation, ports
 from labkit.catalogue import find_lab
 from labkit.cli.ending import exit_code
 from labkit.cli.lab import lab
@@ -195,8 +197,9 @@ def test_with_an_engine_each_service_is_tried_in_a_container(monkeypatch):
     status = EngineStatus("Docker 28", "no image postgres:18", "docker pull postgres:18", ("postgres:18",))
     monkeypatch.setattr(engine, "docker_status", lambda *_, **__: status)
     monkeypatch.setattr(Containers, "open", opening(Service()))
+    monkeypatch.setattr(isolation, "try_out", lambda _: "a container without a network")
 
-    found, *services = doctor._containers()
+    found, *services, isolated = doctor._containers()
 
     assert found == Finding("Docker engine", True, "Docker 28", remedy="docker pull postgres:18")
     assert [finding.topic for finding in services] == [
@@ -205,6 +208,41 @@ def test_with_an_engine_each_service_is_tried_in_a_container(monkeypatch):
         "container of Kafka",
     ]
     assert {kind for finding in services for kind in finding.gives} == set(doctor.KINDS)
+    assert isolated == Finding("isolation", True, "a container without a network")
+
+
+@pytest.mark.docker
+def test_isolation_is_tried_with_a_container(run):
+    client = engine.connect()
+
+    finding = doctor._isolation(run)
+
+    assert finding == Finding(
+        "isolation",
+        True,
+        "a container of labkit-runner-python:1 without a network, but with sockets for the grader",
+    )
+    of_run = {"label": f"labkit.run={run.id}"}
+    deadline = time.monotonic() + 10
+    while client.containers.list(all=True, filters=of_run, ignore_removed=True):
+        assert time.monotonic() < deadline, "the container is still there"
+        time.sleep(0.05)
+    client.close()
+
+
+@pytest.mark.docker
+def test_a_missing_runner_image_is_told_with_the_command_that_makes_it(run, monkeypatch):
+    monkeypatch.setenv("LABKIT_IMAGE_RUNNER_PYTHON", "mirror.invalid/runner:1")
+
+    finding = doctor._isolation(run)
+
+    assert (finding.works, finding.required) == (False, False)
+    assert finding.text == "the Docker engine has no image mirror.invalid/runner:1"
+    command, advice = finding.remedy.split(", ", maxsplit=1)
+    program, *options, folder = command.split()
+    assert (program, options) == ("docker", ["build", "-t", "mirror.invalid/runner:1"])
+    assert (Path(folder) / "Dockerfile").is_file()
+    assert advice == "or grade without --isolate, if you trust the submission"
 
 
 @pytest.mark.slow

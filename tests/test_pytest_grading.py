@@ -18,13 +18,13 @@ LAB = find_lab("rate-limiter")
 KIT_PYTHON = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pytest", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PATH": KIT_PYTHON},
+        env={**os.environ, "PATH": KIT_PYTHON, **variables},
     )
 
 
@@ -93,6 +93,28 @@ def test_a_choice_by_keyword_runs_nothing_else(submission):
 
     assert said.returncode == 0, said.stdout
     assert "1 passed" in said.stdout
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("submission", ["sliding-log"], indirect=True)
+def test_a_submission_can_be_isolated(submission):
+    arguments = ("--submission", submission, "--services", "embedded", "--isolate", "-k", "ping_names")
+
+    said = run(LAB.grader, *arguments)
+
+    assert said.returncode == 0, said.stdout
+    assert "isolated: a container without a network for each process, from " in said.stdout
+
+
+@pytest.mark.parametrize("submission", ["sliding-log"], indirect=True)
+def test_isolation_that_cannot_be_had_is_wrong_use(submission, tmp_path):
+    nowhere = f"unix://{tmp_path}/docker.sock"
+
+    said = run(LAB.grader, "--submission", submission, "--isolate", DOCKER_HOST=nowhere)
+
+    assert said.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "there is no Docker engine" in said.stderr
+    assert "or grade without --isolate" in said.stderr
 
 
 @pytest.mark.parametrize("submission", ["sliding-log"], indirect=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import MappingProxyType
 
 import docker
@@ -24,7 +24,7 @@ from labkit.run import Run
 from labkit.services import engine
 from labkit.submission import Submission
 
-__all__ = ["Isolation"]
+__all__ = ["Isolation", "try_out"]
 
 # Each process has two connections to the engine open as long as it runs.
 _CONNECTIONS = 100
@@ -36,7 +36,7 @@ class Isolation:
     def __init__(self, run: Run, client: docker.DockerClient, *, from_dockerfile: bool, runner: str) -> None:
         self._run = run
         self._client = client
-        self._labels = {"labkit": "1", **run.container_labels(engine.address_for_reaper())}
+        self._labels = _labels(run)
         self._from_dockerfile = from_dockerfile
         self._basis: basis.Basis | None = None
         origin = "the submission's Dockerfile" if from_dockerfile else runner
@@ -49,11 +49,7 @@ class Isolation:
 
         Raises ServiceError or UsageError with what is missing and what to do.
         """
-        _check_platform()
-        client = engine.connect(otherwise=INSTEAD, connections=_CONNECTIONS)
-        try:
-            _check_kernel(client)
-            runner = basis.check_runner(client)
+        with _usable_engine() as (client, runner):
             from_dockerfile = basis.has_dockerfile(submission)
             if not from_dockerfile:
                 basis.check_runs_without_dockerfile(submission)
@@ -62,8 +58,6 @@ class Isolation:
                 yield isolation
             finally:
                 isolation._close()
-        finally:
-            client.close()
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -94,6 +88,34 @@ class Isolation:
         with talking("remove the submission's containers"):
             for container in self._client.containers.list(all=True, filters=filters, ignore_removed=True):
                 remove(container)
+
+
+def try_out(run: Run) -> str:
+    """Start the network of one process and take a socket of it; what came of it, in words.
+
+    Raises ServiceError with what is missing and what to do.
+    """
+    with _usable_engine() as (client, runner):
+        folder = run.new_folder("isolation")
+        place = Sandbox(client, name="isolation", basis=basis.bare(), labels=_labels(run), folder=folder)
+        with closing(place), place.new_socket():
+            return f"a container of {runner} without a network, but with sockets for the grader"
+
+
+@contextmanager
+def _usable_engine() -> Iterator[tuple[docker.DockerClient, str]]:
+    """A client of an engine that can isolate processes, and the runner image. Raises ServiceError."""
+    _check_platform()
+    client = engine.connect(otherwise=INSTEAD, connections=_CONNECTIONS)
+    try:
+        _check_kernel(client)
+        yield client, basis.check_runner(client)
+    finally:
+        client.close()
+
+
+def _labels(run: Run) -> dict[str, str]:
+    return {"labkit": "1", **run.container_labels(engine.address_for_reaper())}
 
 
 def _check_platform() -> None:

@@ -143,6 +143,21 @@ def mounted(
     )
 
 
+def bare() -> Basis:
+    """The runner image and no submission."""
+    name = image("runner_python")
+    return Basis(
+        image=name,
+        runner=name,
+        user=_user(""),
+        folder="/",
+        volumes=(),
+        preloads=False,
+        source=None,
+        origin=Path("/"),
+    )
+
+
 def _build(client: docker.DockerClient, folder: Path, name: str) -> None:
     """The engine keeps the layers, so that the next build of the folder takes only what has changed."""
     deadline = time.monotonic() + BUILD_WITHIN_S
