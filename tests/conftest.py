@@ -19,7 +19,7 @@ from labkit.services.engine import EngineStatus, docker_status
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--record", action="store_true", help="write tests/transcripts anew from what is printed now"
+        "--record", action="store_true", help="write anew what is printed and found now, for review as a diff"
     )
 
 
