@@ -165,6 +165,11 @@ class Arena:
     def link(self, process: str, service: str) -> Link:
         return self.links[process, service]
 
+    @property
+    def fault(self) -> Exception | None:
+        """What went wrong in the kit's own part, if anything: no failure can be charged then."""
+        return next((link.fault for link in self.links.values() if link.fault is not None), None)
+
     def tell(self, who: str, what: str) -> None:
         """Write a line to the timeline."""
         self._timeline.append(EvidenceRow(at=round(self.clock(), 3), who=who, what=what))

@@ -19,13 +19,15 @@ import pytest
 
 from labkit.arena import Arena, Stopped
 from labkit.checks import CheckFailed, Inconclusive
+from labkit.client import RECOVERY_S
 from labkit.errors import ServiceError, SubmissionError
 from labkit.result import CheckResult, EvidenceRow, Verdict
 
 # Ends of a check or arena that say nothing: the grading is being given up.
 LEAVING = (Stopped,)
-# What got in the way of a check passes, as a rule: it is tried again, after pauses of seconds.
-_PAUSES_S = (0.5, 1.0, 2.0)
+# What got in the way of a check passes, as a rule: it is tried again, after pauses of seconds. The last
+# is longer than a service may hold on to what it has learnt while it was starved.
+_PAUSES_S = (0.5, 2.0, RECOVERY_S + 0.5)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def _tried(function: Callable[[Any], None], bench: Any, arena: Arena) -> Outcome
     except Stopped:
         return None
     except CheckFailed as failure:
+        if arena.fault is not None:
+            return _own_fault(arena.fault, time.monotonic() - begin)
         doubt = None if failure.sure else _doubt(bench)
         if doubt is not None:
             return Outcome(Verdict.INCONCLUSIVE, time.monotonic() - begin, message=doubt)

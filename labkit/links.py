@@ -111,6 +111,11 @@ class Link:
             trap.release()
 
     @property
+    def fault(self) -> Exception | None:
+        """What went wrong in the link itself, if anything: nothing that it did to a process counts."""
+        return self._traffic.fault
+
+    @property
     def flights(self) -> int:
         """Flights to Redis so far; see Conversation."""
         return self._traffic.flights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
@@ -41,6 +41,7 @@ class Traffic:
     limit       hold what the process sends once there are more flights than this; `held` tells when
     delay       seconds by which each answer comes later
     requests    all that were sent, in order: statements to Postgres, messages to Kafka
+    fault       what went wrong in the following itself, if anything
     unreadable  whether some connection could not be followed: nothing was counted there
     """
 
@@ -54,6 +55,7 @@ class Traffic:
         self.requests: list[Any] = []
         self.traps: list[Trap[Any]] = []
         self.unreadable = False
+        self.fault: Exception | None = None
 
     def trap_for(self, request: object) -> Trap[Any] | None:
         """The trap that this request falls into."""
@@ -78,16 +80,26 @@ class Connection:
     async def serve(self, reader: asyncio.StreamReader, upstream_reader: asyncio.StreamReader) -> None:
         """Pass bytes on until the service has said farewell and the process has all its answers."""
         others = [
-            asyncio.create_task(self._take_answers(upstream_reader)),
-            asyncio.create_task(self._send_all(reader)),
+            asyncio.create_task(self._watched(self._take_answers(upstream_reader))),
+            asyncio.create_task(self._watched(self._send_all(reader))),
         ]
         try:
-            await self._deliver_all()
+            await self._watched(self._deliver_all())
             self._down.close()
             await self._down.wait_closed()
         finally:
             for other in others:
                 other.cancel()
+
+    async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
+        """What breaks here is a fault of our own: it ends the connection, and the link tells."""
+        try:
+            await work
+        except OSError:
+            raise
+        except Exception as fault:  # noqa: BLE001 - the process must not wait for ever for our mistake
+            self._traffic.fault = fault
+            self.abort()
 
     def let_go(self, way: Way) -> None:
         """Send on what is held on this way."""

@@ -388,3 +388,16 @@ def test_closing_in_the_middle_of_a_conversation_says_nothing(loop, upstream, ca
 
     loop.call(gc.collect)
     assert caplog.messages == []
+
+
+def test_a_fault_of_the_link_itself_ends_the_connection_and_is_told(loop, upstream, monkeypatch):
+    def breaks(*_: object) -> bool:
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr("labkit.resp.Conversation.sent", breaks)
+    with linked(loop, upstream) as link:
+        with connected(link) as connection:
+            connection.sendall(GET)
+
+            assert is_cut(connection)
+        assert isinstance(link.fault, ZeroDivisionError)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ANSWER_WITHIN_S = 2.0
 BACK_WITHIN_S = 5.0
+POSTGRES_BACK_WITHIN_S = 20.0
 READING = "When Redis fails"
 
 
@@ -122,10 +123,13 @@ def is_hit(exchange: Exchange) -> bool:
 
 
 def expect_answers_again(bench: Bench, product: Product, process: str) -> None:
-    """With Postgres back the product is there within 5 s; until then only 503, never "no such product"."""
+    """With Postgres back the product is there; until then only 503, never "no such product".
+
+    The contract gives no time, so a pool may take its own in coming back.
+    """
     begin = bench.arena.clock()
     while (answer := bench.get(product.id, process)).status != 200:
-        late = answer.sent - begin - bench.arena.late_between(begin, answer.sent) > BACK_WITHIN_S
+        late = answer.sent - begin - bench.arena.late_between(begin, answer.sent) > POSTGRES_BACK_WITHIN_S
         bench.has_status(
             answer,
             *((200,) if late else (200, 503)),
