@@ -45,10 +45,13 @@ class Outcome:
     own_fault: str | None = None
 
 
-def outcome_of(function: Callable[[Any], None], bench: Any, arena: Arena) -> Outcome | None:
-    """Run a check, again where nothing came of it. None where the grading is being given up."""
+def outcome_of(function: Callable[[Any], None], new_bench: Callable[[], Any], arena: Arena) -> Outcome | None:
+    """Run a check, again where nothing came of it. None where the grading is being given up.
+
+    Each try has a bench of its own: what one has seen is no doubt about the next.
+    """
     for pause_s in (*_PAUSES_S, None):
-        outcome = _tried(function, bench, arena)
+        outcome = _tried(function, new_bench(), arena)
         if outcome is None or outcome.verdict is not Verdict.INCONCLUSIVE or outcome.own_fault:
             break
         if pause_s is not None:

@@ -179,8 +179,8 @@ class Schedule:
             return 0.0
         self._events.put((item, None))
         begin = self._ground.run.clock()
-        bench = self._bench.Bench(arena, self._plugin.chance_of(item.planned.id))
-        outcome = judging.outcome_of(item.function, bench, arena)
+        chance = self._plugin.chance_of(item.planned.id)
+        outcome = judging.outcome_of(item.function, lambda: self._bench.Bench(arena, chance), arena)
         if outcome is not None:
             self._events.put((item, outcome))
         return self._ground.run.clock() - begin

@@ -186,6 +186,24 @@ def test_a_doubt_that_passes_is_no_doubt(greeter):
     assert greeter.grade().verdict is Verdict.PASSED
 
 
+def test_each_try_has_a_bench_of_its_own(greeter):
+    """Otherwise what raised the first doubt would raise the last one as well."""
+    greeter.write(
+        word='''
+        @check(points=1, kills=[], arena="only")
+        def test_is_new(bench):
+            """Nobody has used this bench."""
+            note(str(getattr(bench, "used", False)))
+            bench.used = True
+            raise Inconclusive("a cable is loose")
+        '''
+    )
+
+    greeter.grade()
+
+    assert set(greeter.notes) == {"False"}
+
+
 def test_a_doubt_leaves_the_grading_open(greeter):
     greeter.write(
         word=PASSES,
