@@ -96,7 +96,11 @@ class Process:
 
     def tail(self, most: int = 12) -> list[str]:
         """The last lines that it wrote to stdout and stderr."""
-        return self._output.lines(most) if self._output else []
+        if self._output is None:
+            return []
+        if not self.running:
+            self._output.settle()
+        return self._output.lines(most)
 
     def start(self) -> None:
         """Start it on a fresh port. Raises SubmissionError if the command cannot be run."""
@@ -170,17 +174,17 @@ class Process:
         assert self._child is not None
         if self._child.code is None or self._output is None:
             return
-        self._output.settle()
+        output = self.tail()
         if self._output.too_long:
             raise SubmissionError(
                 f"{self.name} was ended: it wrote more than {LONGEST_OUTPUT >> 20} MiB of output",
                 remedy="log a line a request at the most",
-                output=self.tail(),
+                output=output,
             )
         raise SubmissionError(
             f"{self.name} ended by itself before it answered /healthz: {self._child.ending}",
             remedy=self._place.spelled(self._command.argv),
-            output=self.tail(),
+            output=output,
         )
 
     def _unhealthy(self, seen: str) -> SubmissionError:
