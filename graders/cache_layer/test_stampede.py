@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 SERVED = "a-product-is-served-as-stored"
 HITS = "a-repeated-get-is-a-hit"
 
-CROWD = 40
+# Enough to be a crowd, too few to keep a processor busy for long: a starved service would be in doubt.
+CROWD = 15
 STATEMENT_TAKES_S = 0.9
 SIDE_BY_SIDE = 16
 OPENING_S = 0.5
