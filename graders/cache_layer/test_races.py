@@ -137,22 +137,6 @@ def test_two_writers_end_in_the_table(bench: Bench) -> None:
         )
 
 
-@check(points=3, kills=["keeps-a-copy-in-the-process"], arena="crash", needs=HITS)
-def test_a_history_of_reads_and_writes_holds(bench: Bench) -> None:
-    """Reads and writes from all sides with random faults: no read is older than what was acknowledged."""
-    histories = bench.random_history(products=3)
-
-    for history in histories:
-        bench.expect_lawful(history, reading="Freshness")
-    bench.arena.heal()
-    bench.arena.sleep(bench.ttl + 1)
-    bench.agrees_with_the_table(
-        [history.product.id for history in histories],
-        reading="Freshness",
-        hint="writes have stopped, and what can expire has expired",
-    )
-
-
 def _patiently_put(bench: Bench, product: Product, process: str) -> Callable[[], Exchange]:
     """Begin a PUT and wait as long as a hold may last; gives the function that waits for its answer."""
     rest = bench.patiently([bench.request("PUT", product.id, process, product.body)])

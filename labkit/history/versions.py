@@ -32,10 +32,9 @@ class Write:
     process: str = ""
     ref: object = None
 
-    @property
-    def binds_from(self) -> float:
-        """No read that is sent later may show anything older."""
-        return max(self.received, self.hidden_until)
+    def binds(self, read: Read) -> bool:
+        """Whether the read was sent so late that it may show nothing older than this."""
+        return self.version is not None and max(self.received, self.hidden_until) < read.sent
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def stale_read(reads: Iterable[Read], writes: Sequence[Write]) -> Violation | No
         (read.received - write.sent, read, write)
         for read in reads
         for write in writes
-        if write.version is not None and read.version < write.version and write.binds_from < read.sent
+        if write.version is not None and read.version < write.version and write.binds(read)
     ]
     if not proofs:
         return None
