@@ -25,7 +25,7 @@ from labkit.run import Run
 
 PROVIDER = "embedded"
 # An inconclusive grading says nothing about the grader, so it is asked again this many times.
-MOST_ATTEMPTS = 3
+MOST_ATTEMPTS = 5
 CASE_DEADLINE_S = 180.0
 CLOSING_DEADLINE_S = 10.0
 LEFTOVERS_DEADLINE_S = 3.0
