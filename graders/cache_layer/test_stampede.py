@@ -13,7 +13,7 @@ SERVED = "a-product-is-served-as-stored"
 HITS = "a-repeated-get-is-a-hit"
 
 # Enough to be a crowd, too few to keep a processor busy for long: a starved service would be in doubt.
-CROWD = 15
+CROWD = 8
 STATEMENT_TAKES_S = 0.9
 SIDE_BY_SIDE = 16
 OPENING_S = 0.5
