@@ -113,7 +113,7 @@ def statements_between(bench: Bench, begin: float, end: float) -> list[EvidenceR
         for (process, kind), link in bench.arena.links.items()
         if kind == "postgres"
         for one in link.statements
-        if begin <= one.at <= end and (one.is_about("products") or one.commits)
+        if begin <= one.at <= end and (about_products(one) or one.commits)
     ]
 
 

@@ -17,6 +17,7 @@ SERVED = "a-product-is-served-as-stored"
 
 REPEATS = 4
 MANY = 1000
+CHANGED = "look at what the way into the cache and back does to this value"
 
 
 @check(points=2, kills=["says-miss-for-ever"], arena="long", needs=SERVED)
@@ -46,7 +47,7 @@ def test_hits_equal_misses(bench: Bench) -> None:
         )
         bench.stock.change(product)
         for _ in range(REPEATS):
-            bench.shows(bench.get(product.id), product, reading="Caching", hint=_what_changed)
+            bench.shows(bench.get(product.id), product, reading="Caching", hint=CHANGED)
             bench.arena.sleep(0.02)
 
 
@@ -122,6 +123,3 @@ def test_a_change_in_the_table_shows_in_time(bench: Bench) -> None:
     hint = "a life that begins anew with each read never ends"
     for answer, product in zip(answers, (new, absent), strict=True):
         bench.shows(answer, product, reading="Time to live", hint=hint)
-
-
-_what_changed = "look at what the way into the cache and back does to this value"

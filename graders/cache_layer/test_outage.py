@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 SERVED = "a-product-is-served-as-stored"
 HITS = "a-repeated-get-is-a-hit"
 
-BACK_WITHIN_S = 5.0
 MISS_WITHIN_S = 3.0
 
 
