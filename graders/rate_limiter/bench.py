@@ -24,7 +24,7 @@ from labkit import (
 )
 from labkit.history import Placed, Violation, burst_excess, burst_shortfall
 
-from . import answers, outages, store, turns
+from . import answers, outages, races, store, turns
 from .spent import SLOW_S, TOO_BUSY, Spent, looks_like_policy
 
 PING = "/api/ping"
@@ -73,6 +73,7 @@ class Bench:
     nothing_rejected = answers.nothing_rejected
     retry_after = answers.retry_after
     lawful_remaining = answers.lawful_remaining
+    lose_a_race = races.lose_a_race
     bursts_around_a_turn = turns.bursts_around_a_turn
     skew_is_seen = turns.skew_is_seen
     bursts_on_skewed_clocks = turns.bursts_on_skewed_clocks
@@ -160,13 +161,17 @@ class Bench:
             ],
             evidence=lambda: [*rows_of([exchange], mark=exchange), *self.output(exchange.request.process)],
             reading="The answers",
-            sure=not looks_like_policy(exchange, self.policy, self.limit),
+            sure=not self.looks_like_policy(exchange),
         )
         return exchange
 
     def may_be_policy(self, exchange: Exchange) -> bool:
         """Whether a starved service may have taken the machine's slowness for an outage of Redis."""
-        return looks_like_policy(exchange, self.policy, self.limit) and self.arena.starved_lately(exchange)
+        return self.looks_like_policy(exchange) and self.arena.starved_lately(exchange)
+
+    def looks_like_policy(self, exchange: Exchange) -> bool:
+        """Whether an answer is one that the declared outage policy gives as well."""
+        return looks_like_policy(exchange, self.policy, self.limit)
 
     def has_status(
         self,
@@ -186,7 +191,7 @@ class Bench:
             evidence=lambda: [*rows_of([exchange], mark=exchange), *self.output(exchange.request.process)],
             reading=reading,
             # No policy lets a request without a valid key through.
-            sure=400 in wanted or not looks_like_policy(exchange, self.policy, self.limit),
+            sure=400 in wanted or not self.looks_like_policy(exchange),
         )
 
     def exactly_the_limit(
@@ -200,7 +205,7 @@ class Bench:
         """A fresh client that asks for more than L at once gets L, by the law of the declared algorithm.
 
         A window that turns within the burst may lawfully let more through; then fresh clients
-        follow, until no turn can explain it.
+        follow, until no turn can explain it. Inconclusive where a starved service's outage policy can.
         """
         bursts: list[Spent] = []
         while len(bursts) < MOST_EXCESS_BURSTS:
@@ -222,6 +227,8 @@ class Bench:
                     observed=f"{burst.admitted}",
                     reading=reading,
                 )
+            if self.in_doubt(burst):
+                raise Inconclusive(TOO_BUSY)
             if burst.admitted <= self.limit:
                 return
 
