@@ -37,7 +37,7 @@ class Order:
 
     reference   the folder is one of the kit's own references
     provider    "auto", "containers", "embedded" or "external"
-    only        the id of the one check to run
+    only        ids of the checks to run, none for all
     stage       the one stage to run
     keep_going  run all stages, also after one with a failure
     isolate     run the submission in containers that reach nothing else
@@ -48,7 +48,7 @@ class Order:
     reference: bool = False
     provider: str = "auto"
     seed: int = 0
-    only: str | None = None
+    only: tuple[str, ...] = ()
     stage: str | None = None
     keep_going: bool = True
     isolate: bool = False
@@ -83,7 +83,7 @@ class Silent:
 
 
 def planned_checks(
-    lab: Lab, *, only: str | None = None, stage: str | None = None
+    lab: Lab, *, only: tuple[str, ...] = (), stage: str | None = None
 ) -> tuple[PlannedCheck, ...]:
     """The lab's checks in the order of its stages. Raises UnknownName for a check or stage."""
     collector = GraderPlugin(lab, collect_only=True)
@@ -91,12 +91,11 @@ def planned_checks(
     checks = tuple(item.planned for item in collector.items)
     if stage is not None:
         checks = tuple(check for check in checks if check.stage == lab.stage(stage).name)
-    if only is not None:
-        known = [check.id for check in checks]
-        if only not in known:
-            raise UnknownName(f"check of {lab.slug}", only, known)
-        checks = tuple(check for check in checks if check.id == only)
-    return checks
+    known = [check.id for check in checks]
+    for id in only:
+        if id not in known:
+            raise UnknownName(f"check of {lab.slug}", id, known)
+    return tuple(check for check in checks if not only or check.id in only)
 
 
 def grade(order: Order, watcher: Watcher | None = None) -> Result:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlannedCheck:
-    """A check as `grade --list` shows it; see CheckFacts."""
+    """A check as `grade --list` shows it and `lab prove` knows it; see CheckFacts."""
 
     id: str
     stage: str
@@ -36,6 +36,8 @@ class PlannedCheck:
     points: int
     kills: tuple[str, ...]
     arena: str
+    gate: bool = False
+    needs: str | None = None
 
 
 class CheckItem(pytest.Item):
@@ -51,9 +53,9 @@ class CheckItem(pytest.Item):
             points=facts.points,
             kills=facts.kills,
             arena=facts.arena,
+            gate=facts.gate,
+            needs=facts.needs,
         )
-        self.gate = facts.gate
-        self.needs = facts.needs
 
     def runtest(self) -> None:
         raise NotImplementedError("checks are run by GraderPlugin's own loop")

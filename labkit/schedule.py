@@ -92,18 +92,20 @@ class Schedule:
             outcome = self._held.pop(item)
             self.done[item] = outcome
             yield item, outcome
-            if outcome.verdict is Verdict.FAILED or (item.gate and outcome.verdict is not Verdict.PASSED):
+            if outcome.verdict is Verdict.FAILED or (
+                item.planned.gate and outcome.verdict is not Verdict.PASSED
+            ):
                 yield from self._skip_dependents(item)
             yield from self._stop_after_stage(item, outcome)
         if any(self._needed(item) in self.done for item in self._held):
             yield from self._give_out()
 
     def _needed(self, item: CheckItem) -> CheckItem | None:
-        return next((other for other in self._plugin.items if other.planned.id == item.needs), None)
+        return next((other for other in self._plugin.items if other.planned.id == item.planned.needs), None)
 
     def _skip_dependents(self, failed: CheckItem) -> Iterator[tuple[CheckItem, Outcome]]:
         why = f"{failed.planned.id} has to pass first"
-        if failed.gate:
+        if failed.planned.gate:
             yield from self._give_up(self._pending(), why)
         else:
             yield from self._skip([item for item in self._pending() if self._needed(item) is failed], why)

@@ -132,7 +132,7 @@ def test_options_reach_the_grading(gradings):
 
     order = gradings.orders[0]
     assert (order.only, order.stage, order.seed, order.provider, order.keep_going) == (
-        "a",
+        ("a",),
         "b",
         42,
         "embedded",

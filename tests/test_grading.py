@@ -355,10 +355,38 @@ def test_a_failure_among_those_held_back_leaves_out_the_rest_of_them(greeter):
 def test_one_check_alone_needs_no_other(greeter):
     greeter.write(word=NEEDY.format(first="pass"), name=PASSES)
 
-    result = greeter.grade(only="second")
+    result = greeter.grade(only=("second",))
 
     assert verdicts(result) == {"second": "failed"}
     assert greeter.log.started_ids == ["second"]
+
+
+def test_only_arenas_of_the_checks_asked_for_are_opened(greeter):
+    greeter.write(
+        bench="""
+            from pathlib import Path
+            from labkit import Setup
+
+            def opened(name):
+                def prepare(services, chance):
+                    with Path(__file__).with_name("notes").open("a") as notes:
+                        notes.write(name + "\\n")
+
+                return Setup(replicas={"web": 1}, settings={"GREETING": "moin"}, prepare=prepare)
+
+            ARENAS = {name: opened(name) for name in ("only", "broken", "spare")}
+
+            class Bench:
+                def __init__(self, arena, chance):
+                    pass
+        """,
+        word=NEEDY.format(first="pass"),
+        name=PASSES.replace('"only"', '"broken"')
+        + PASSES.replace("passes", "other").replace("only", "spare"),
+    )
+
+    assert verdicts(greeter.grade(only=("second", "passes"))) == {"second": "failed", "passes": "passed"}
+    assert sorted(greeter.notes) == ["broken", "only"]
 
 
 @pytest.mark.parametrize(("keep_going", "later"), [(True, "passed"), (False, "skipped")])
@@ -437,8 +465,8 @@ def test_a_seed_repeats_what_was_drawn_and_each_check_draws_for_itself(greeter):
     '''
     greeter.write(word=check.format(name="one") + check.format(name="two"))
     greeter.grade(seed=1)
-    greeter.grade(seed=1, only="draws-one")
-    greeter.grade(seed=2, only="draws-one")
+    greeter.grade(seed=1, only=("draws-one",))
+    greeter.grade(seed=2, only=("draws-one",))
 
     drawn = [line.split() for line in greeter.notes]
     first = dict(drawn[:2])

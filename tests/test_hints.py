@@ -78,4 +78,4 @@ def test_every_hint_is_for_what_was_seen(tmp_path: Path, status: int) -> None:
 
 @pytest.mark.parametrize(("status", "check"), LATER)
 def test_no_hint_is_for_another_mistake(tmp_path: Path, status: int, check: str) -> None:
-    assert hints(tmp_path, status, only=check) == {check: LATER[status, check]}
+    assert hints(tmp_path, status, only=(check,)) == {check: LATER[status, check]}

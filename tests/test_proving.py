@@ -28,6 +28,7 @@ from labkit.proving import gradings, prove
 from labkit.proving.audit import audit
 from labkit.proving.cases import Case, cases_of, read_mutant
 from labkit.proving.judgement import Attempt, Kind, faults_in
+from labkit.proving.scope import needed_checks
 from labkit.report import open_console
 from labkit.result import CheckResult, Result, SubmissionInfo, Verdict
 
@@ -58,10 +59,10 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def proof(lab: Lab, *, mutant: str | None = None, repeat: int = 1) -> tuple[int, str]:
+def proof(lab: Lab, *, mutant: str | None = None, whole: bool = False, repeat: int = 1) -> tuple[int, str]:
     """Exit code and what is printed."""
     page = io.StringIO()
-    code = prove([lab], mutant=mutant, repeat=repeat, jobs=2, console=open_console(page))
+    code = prove([lab], mutant=mutant, whole=whole, repeat=repeat, jobs=2, console=open_console(page))
     return code, page.getvalue()
 
 
@@ -73,6 +74,28 @@ def test_a_sound_lab_is_proven_and_its_matrix_shown(greeter):
     assert "2 checks, 100 points; 1 template, 1 reference, 2 mutants" in page
     assert "✓ says-the-word" in page
     assert "✗" not in page
+
+
+def test_what_a_proof_does_not_judge_is_said(greeter):
+    _, page = proof(greeter)
+
+    assert "mutants graded only by the checks that claim them, and what these need" in page
+    assert "✓ reference polite  2 passed  " in page
+    assert "✓ mutant greets-nobody  1 failed, 1 not asked  " in page
+    assert "\nmutant          claimed by\n" in page
+    assert "s, of mutants only by the checks that claim them" in page
+
+
+def test_a_whole_proof_asks_all_checks(greeter):
+    edit(greeter.folder / "mutants/knows-one-word.patch", "hello, {name}", "hello, you")
+
+    code, page = proof(greeter, whole=True)
+
+    assert code == 0, page
+    assert "all graded by all checks" in page
+    assert "✓ mutant greets-nobody  1 failed, 1 passed  " in page
+    assert "knows-one-word  ✓ says-the-word  says-the-name\n" in page
+    assert "only" not in page
 
 
 def test_repeats_are_counted_for_each_verdict_and_claim(greeter):
@@ -97,7 +120,7 @@ def test_a_mutant_that_falls_to_a_stage_before_its_own(greeter):
     patch = greeter.folder / "mutants/greets-nobody.patch"
     edit(patch, "{os.environ['GREETING']}, you", "hello, you")
 
-    code, page = proof(greeter, mutant="greets-nobody")
+    code, page = proof(greeter, mutant="greets-nobody", whole=True)
 
     assert code == 1
     assert "falls to word/says-the-word failed" in page
@@ -105,7 +128,7 @@ def test_a_mutant_that_falls_to_a_stage_before_its_own(greeter):
 
     edit(patch, "reference: polite", "reference: polite\ndisturbs: word")
 
-    assert proof(greeter, mutant="greets-nobody")[0] == 0
+    assert proof(greeter, mutant="greets-nobody", whole=True)[0] == 0
 
 
 def test_a_reference_that_fails_and_a_template_that_passes(greeter):
@@ -268,6 +291,52 @@ def test_a_reference_in_doubt_is_asked_again_and_not_condemned(greeter):
     assert replace(doubtful, faults=faults).in_doubt
 
 
+def test_what_is_skipped_behind_a_gate_in_doubt_is_in_doubt(greeter):
+    checks = (replace(CHECKS[0], gate=True), CHECKS[1])
+    verdicts = (Verdict.INCONCLUSIVE, Verdict.SKIPPED)
+    for kind, name in (("reference", "polite"), ("mutant", "greets-nobody")):
+        kinds = {fault.kind for fault in faults_in(attempt(greeter, kind, name, *verdicts), checks)}
+
+        assert kinds == {Kind.DOUBT}
+
+
+def test_what_is_skipped_behind_a_gate_that_fails_survives(greeter):
+    checks = (replace(CHECKS[0], gate=True), CHECKS[1])
+    words = {"hint": "look"}
+    skipped = attempt(greeter, "mutant", "greets-nobody", Verdict.FAILED, Verdict.SKIPPED, **words)
+
+    assert "survives says-the-name" in next(faults_in(skipped, checks)).text
+
+
+def planned(id: str, *kills: str, gate: bool = False, needs: str | None = None) -> PlannedCheck:
+    return PlannedCheck(id, "word", "It is so.", 1, kills, "only", gate=gate, needs=needs)
+
+
+SCOPED = (
+    planned("starts", gate=True),
+    planned("is-read", "forgets"),
+    planned("is-kept", "forgets", needs="is-shared"),
+    planned("is-shared", needs="is-read"),
+    planned("is-quick", "dawdles"),
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "ids"),
+    [
+        ("mutant", "forgets", ["starts", "is-read", "is-kept", "is-shared"]),
+        ("mutant", "dawdles", ["starts", "is-quick"]),
+        ("mutant", "claimed-by-none", [check.id for check in SCOPED]),
+        ("reference", "forgets", [check.id for check in SCOPED]),
+        ("template", "template", [check.id for check in SCOPED]),
+    ],
+)
+def test_a_mutant_needs_its_claims_gates_and_what_these_need(kind, name, ids, greeter):
+    case = Case(greeter, kind, name, greeter.template)
+
+    assert [check.id for check in needed_checks(case, SCOPED)] == ids
+
+
 def test_a_template_that_fails_without_help_is_a_fault(greeter):
     mute = attempt(greeter, "template", "template", Verdict.PASSED, Verdict.FAILED, expected="x")
 
@@ -310,7 +379,7 @@ from pathlib import Path
 from labkit.catalogue import read_lab
 from labkit.proving import prove
 from labkit.report import open_console
-prove([read_lab(Path(sys.argv[1]))], mutant=None, repeat=1, jobs=2, console=open_console())
+prove([read_lab(Path(sys.argv[1]))], mutant=None, whole=True, repeat=1, jobs=2, console=open_console())
 """
 
 

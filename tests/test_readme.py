@@ -80,7 +80,7 @@ def test_ci_runs_the_first_two_as_they_stand():
 
     assert "first_grading() { commanded 1; }" in script
     assert "tests() { commanded 2; }" in script
-    assert "proof() { .venv/bin/lab prove --jobs 1; }" in script
+    assert "proof() { .venv/bin/lab prove; }" in script
     assert "for each in packages first_grading tests style proof engine containers wheel;" in script
 
 

@@ -141,7 +141,7 @@ class Grading:
     def __call__(self, order: Order, watcher: Watcher) -> Result:
         if self.result is None:
             raise ServiceError("Redis did not start within 10 s", remedy="`lab doctor` says what works here")
-        checks = tuple(check for check in self.result.checks if order.only in (None, check.id))
+        checks = tuple(check for check in self.result.checks if not order.only or check.id in order.only)
         watcher.planned(made_up_checks(order.lab, only=order.only))
         for note in self.result.notes:
             watcher.note(note)
@@ -156,12 +156,12 @@ def read_result(name: str) -> Result:
     return Result.from_json((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def made_up_checks(lab, *, only=None, stage=None) -> Sequence[PlannedCheck]:
+def made_up_checks(lab, *, only=(), stage=None) -> Sequence[PlannedCheck]:
     stages = {lab.stage(stage).name} if stage else {stage.name for stage in lab.stages}
     return tuple(
         PlannedCheck(check.id, check.stage, check.title, check.max_points, (), "shared")
         for check in read_result("passed").checks
-        if check.stage in stages and only in (None, check.id)
+        if check.stage in stages and (not only or check.id in only)
     )
 
 

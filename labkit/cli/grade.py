@@ -107,7 +107,7 @@ def grade(
     LAB may be left out where PATH has a lab.toml.
     """
     if list_only:
-        return _list(_lab_alone(lab, path, reference), only=only, stage=stage)
+        return _list(_lab_alone(lab, path, reference), only=(only,) if only else (), stage=stage)
     outputs = Outputs(json, junit)
     target = _target(lab, path, reference)
     from labkit.execution import Order, new_seed
@@ -118,7 +118,7 @@ def grade(
         reference=not target.own,
         provider=services,
         seed=new_seed() if seed is None else seed,
-        only=only,
+        only=(only,) if only else (),
         stage=stage,
         keep_going=keep_going or bool(json or junit) or not sys.stdout.isatty(),
         isolate=isolate,
@@ -180,7 +180,7 @@ def _write_text(text: str, file: str) -> None:
         ) from None
 
 
-def _list(lab: Lab, *, only: str | None, stage: str | None) -> int:
+def _list(lab: Lab, *, only: tuple[str, ...], stage: str | None) -> int:
     from labkit.execution import planned_checks
     from labkit.report import open_console
     from labkit.report.listing import show_checks

@@ -113,6 +113,7 @@ def doctor() -> int:
 @lab.command()
 @click.argument("lab", required=False, metavar="[LAB]")
 @click.option("--mutant", metavar="NAME", help="Grade one mutant only.")
+@click.option("--whole", is_flag=True, help="Grade mutants by all checks, not only by those that claim them.")
 @click.option(
     "--repeat",
     type=click.IntRange(min=1),
@@ -127,13 +128,14 @@ def doctor() -> int:
     metavar="N",
     help="Gradings side by side (default: by the number of cores).",
 )
-def prove(lab: str | None, *, mutant: str | None, repeat: int, jobs: int | None) -> int:
+def prove(lab: str | None, *, mutant: str | None, whole: bool, repeat: int, jobs: int | None) -> int:
     """Prove the graders on known submissions.
 
-    The template must fail, references pass, and each mutant fall to the checks that claim it.
+    The template must fail, references pass, and each mutant fall to the checks that claim it; with
+    --whole, to none of a stage before.
     """
     from labkit.catalogue import find_lab, labs
     from labkit.proving import prove_command
 
     slugs = (find_lab(lab).slug,) if lab else tuple(labs())
-    return prove_command(slugs, mutant=mutant, repeat=repeat, jobs=jobs)
+    return prove_command(slugs, mutant=mutant, whole=whole, repeat=repeat, jobs=jobs)

@@ -1,7 +1,9 @@
 """`lab prove`: the graders are graded, with submissions of which it is known how they must end.
 
 The untouched template fails and is told why, each reference passes all, each mutant falls to every
-check that claims it. Services are embedded ones: the same anywhere, and quickest to start.
+check that claims it. A whole proof also grades mutants by the checks that do not claim them: those of
+stages before the mistake's must not fall. Services are embedded ones: the same anywhere, and quickest
+to start.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from labkit.proving.cases import Case, cases_of
 from labkit.proving.gradings import Gradings
 from labkit.proving.judgement import Attempt, Fault, Kind
 from labkit.proving.matrix import Proof
+from labkit.proving.scope import needed_checks
 from labkit.report import open_console
 from labkit.report.console import Console
 
@@ -35,25 +38,33 @@ class _Plan:
 
 
 def prove_command(
-    lab_slugs: Sequence[str], *, mutant: str | None = None, repeat: int = 1, jobs: int | None = None
+    lab_slugs: Sequence[str],
+    *,
+    mutant: str | None = None,
+    whole: bool = False,
+    repeat: int = 1,
+    jobs: int | None = None,
 ) -> int:
     """Prove the graders of these labs, or only that one mutant falls; returns the exit code.
 
-    `repeat` gradings of each case, `jobs` of them side by side (default: as many as processors).
-    0 proven, 1 not, 3 a fault of the kit's own. Raises UnknownName for a lab or mutant.
+    `whole` grades mutants by all checks. `repeat` gradings of each case, `jobs` of them side by side
+    (default: as many as processors). 0 proven, 1 not, 3 a fault of the kit's own. Raises UnknownName
+    for a lab or mutant.
     """
     labs = [find_lab(slug) for slug in lab_slugs]
     jobs = jobs or os.cpu_count() or 1
-    return prove(labs, mutant=mutant, repeat=repeat, jobs=jobs, console=open_console())
+    return prove(labs, mutant=mutant, whole=whole, repeat=repeat, jobs=jobs, console=open_console())
 
 
-def prove(labs: Sequence[Lab], *, mutant: str | None, repeat: int, jobs: int, console: Console) -> int:
+def prove(
+    labs: Sequence[Lab], *, mutant: str | None, whole: bool, repeat: int, jobs: int, console: Console
+) -> int:
     """`prove_command` for labs that need not be in the catalogue."""
     plans = [_plan(lab) for lab in labs]
     if mutant is not None:
         plans = _only(plans, mutant)
     with Gradings.open(jobs=jobs) as gradings:
-        proofs = [_prove(plan, gradings, repeat=repeat, console=console) for plan in plans]
+        proofs = [_prove(plan, gradings, whole=whole, repeat=repeat, console=console) for plan in plans]
     faults = [fault for proof in proofs for fault in proof.faults]
     if any(fault.kind is Kind.OWN for fault in faults):
         return OWN_FAULT
@@ -79,14 +90,23 @@ def _only(plans: Sequence[_Plan], mutant: str) -> list[_Plan]:
     return chosen
 
 
-def _prove(plan: _Plan, gradings: Gradings, *, repeat: int, console: Console) -> Proof:
-    proof = Proof(plan.lab, plan.checks, plan.cases, repeat=repeat, console=console)
+def _prove(plan: _Plan, gradings: Gradings, *, whole: bool, repeat: int, console: Console) -> Proof:
+    proof = Proof(plan.lab, plan.checks, plan.cases, whole=whole, repeat=repeat, console=console)
     proof.begin(plan.faults, jobs=gradings.jobs)
 
     def grade(case: Case) -> list[Attempt]:
-        return gradings.grade(case, plan.checks)
+        return gradings.grade(case, plan.checks if whole else needed_checks(case, plan.checks))
 
-    for attempts in gradings.side_by_side(grade, list(plan.cases) * repeat):
-        proof.add(attempts)
+    for cases in _batches(list(plan.cases) * repeat, whole=whole):
+        for attempts in gradings.side_by_side(grade, cases):
+            proof.add(attempts)
     proof.end()
     return proof
+
+
+def _batches(cases: Sequence[Case], *, whole: bool) -> list[Sequence[Case]]:
+    """What is graded side by side: mutants, unless it is by all checks, keep no processor busy for long."""
+    if whole:
+        return [cases]
+    alone = [[case] for case in cases if case.kind != "mutant"]
+    return [*alone, [case for case in cases if case.kind == "mutant"]]

@@ -1,7 +1,7 @@
-"""One grading in a process of its own: `python -m labkit.proving.grading` with five arguments.
+"""One grading in a process of its own: `python -m labkit.proving.grading` with its arguments.
 
-LAB and SUBMISSION are folders, then come PROVIDER and SEED; the result goes to FILE. Exit code 0
-says that there is one, whatever its verdict.
+LAB and SUBMISSION are folders, then come PROVIDER and SEED; the result goes to FILE. The ids of checks
+that follow are the only ones to run. Exit code 0 says that there is a result, whatever its verdict.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from labkit.errors import LabkitError
 from labkit.execution import Order, grade
 
 
-def main(lab: str, submission: str, provider: str, seed: str, file: str) -> int:
+def main(lab: str, submission: str, provider: str, seed: str, file: str, *only: str) -> int:
     # A proof that is given up ends its gradings by SIGTERM: they close in order, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     order = Order(
@@ -24,6 +24,7 @@ def main(lab: str, submission: str, provider: str, seed: str, file: str) -> int:
         reference=True,
         provider=provider,
         seed=int(seed),
+        only=only,
         keep_going=True,
     )
     try:

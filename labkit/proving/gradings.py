@@ -62,23 +62,23 @@ class Gradings:
             yield future.result()
 
     def grade(self, case: Case, checks: Sequence[PlannedCheck]) -> list[Attempt]:
-        """Grade a case, and again while the outcome is in doubt; the last attempt counts."""
+        """Grade a case by these checks, and again while the outcome is in doubt; the last attempt counts."""
         attempts: list[Attempt] = []
         while len(attempts) < MOST_ATTEMPTS and not self._stopping.is_set():
-            attempt = self._attempt(case)
+            attempt = self._attempt(case, [check.id for check in checks])
             attempts.append(replace(attempt, faults=tuple(faults_in(attempt, checks))))
             if not attempts[-1].in_doubt:
                 break
         return attempts
 
-    def _attempt(self, case: Case) -> Attempt:
+    def _attempt(self, case: Case, only: Sequence[str]) -> Attempt:
         place = self._run.new_folder(f"{case.kind}-{case.name}")
         try:
             case.make(place / "submission")
         except UsageError as error:
             return Attempt(case, None, unsound=error.message)
         mark = f"{self._run.id}/{place.name}"
-        child = self._start(case, place, mark)
+        child = self._start(case, place, mark, only)
         ending = self._end(child)
         left = () if self._stopping.is_set() else _leftovers(mark)
         if ending is None:
@@ -87,11 +87,12 @@ class Gradings:
         said = " / ".join(line for line in lines[-4:] if line)
         return Attempt(case, None, broken=": ".join(filter(None, (ending, said))), left=left)
 
-    def _start(self, case: Case, place: Path, mark: str) -> subprocess.Popen[bytes]:
+    def _start(self, case: Case, place: Path, mark: str, only: Sequence[str]) -> subprocess.Popen[bytes]:
         arguments = [str(case.lab.folder), str(place / "submission"), PROVIDER, str(new_seed())]
+        arguments += [str(place / "result"), *only]
         with (place / "errors").open("wb") as errors:
             return self._run.spawn(
-                [sys.executable, "-P", "-m", "labkit.proving.grading", *arguments, str(place / "result")],
+                [sys.executable, "-P", "-m", "labkit.proving.grading", *arguments],
                 cwd=place,
                 env={**os.environ, MARK: mark},
                 stderr=errors,

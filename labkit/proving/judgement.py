@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from labkit.execution import PlannedCheck
+from labkit.proving.scope import claiming
 from labkit.result import CheckResult, Result, Verdict
 
 if TYPE_CHECKING:
@@ -80,10 +81,6 @@ def faults_in(attempt: Attempt, checks: Sequence[PlannedCheck]) -> Iterator[Faul
     yield from _mute(case, result)
 
 
-def claiming(mutant: str, checks: Sequence[PlannedCheck]) -> list[PlannedCheck]:
-    return [check for check in checks if mutant in check.kills]
-
-
 def _of_template(case: Case, result: Result, checks: Sequence[PlannedCheck]) -> Iterator[Fault]:  # noqa: ARG001
     if result.verdict is not Verdict.FAILED:
         yield Fault(case.title, f"must fail, and {result.verdict}")
@@ -94,8 +91,7 @@ def _of_template(case: Case, result: Result, checks: Sequence[PlannedCheck]) -> 
 def _of_reference(case: Case, result: Result, checks: Sequence[PlannedCheck]) -> Iterator[Fault]:
     for check in result.checks:
         if check.verdict is not Verdict.PASSED:
-            doubt = check.verdict is Verdict.INCONCLUSIVE
-            yield Fault(case.title, _said(check), Kind.DOUBT if doubt else Kind.WRONG)
+            yield Fault(case.title, _said(check), _kind(check, result, checks))
     if missing := len(checks) - len(result.checks):
         yield Fault(case.title, f"{missing} checks were not run", Kind.OWN)
 
@@ -105,8 +101,9 @@ def _of_mutant(case: Case, result: Result, checks: Sequence[PlannedCheck]) -> It
     verdicts = {check.id: check for check in result.checks}
     for claim in claims:
         found = verdicts[claim.id]
-        if found.verdict is Verdict.INCONCLUSIVE:
-            yield Fault(case.title, _said(found), Kind.DOUBT)
+        kind = _kind(found, result, checks)
+        if kind is Kind.DOUBT:
+            yield Fault(case.title, _said(found), kind)
         elif found.verdict is not Verdict.FAILED:
             yield Fault(case.title, f"survives {claim.id}, which claims it: {_said(found)}")
     disturbs = case.mutant.disturbs if case.mutant else ()
@@ -114,6 +111,14 @@ def _of_mutant(case: Case, result: Result, checks: Sequence[PlannedCheck]) -> It
         if check.stage not in disturbs:
             said = _said(verdicts[check.id])
             yield Fault(case.title, f"falls to {check.stage}/{said}, of a stage before the mistake's")
+
+
+def _kind(check: CheckResult, result: Result, checks: Sequence[PlannedCheck]) -> Kind:
+    """What it is if this check has not come to the verdict that it must. A gate in doubt skips all others."""
+    gates = {planned.id for planned in checks if planned.gate}
+    closed = any(gate.id in gates and gate.verdict is Verdict.INCONCLUSIVE for gate in result.checks)
+    doubt = check.verdict is Verdict.INCONCLUSIVE or (closed and check.verdict is Verdict.SKIPPED)
+    return Kind.DOUBT if doubt else Kind.WRONG
 
 
 def _earlier_than(

@@ -12,7 +12,8 @@ from rich.text import Text
 from labkit.catalogue import Lab
 from labkit.execution import PlannedCheck
 from labkit.proving.cases import Case
-from labkit.proving.judgement import Attempt, Fault, claiming
+from labkit.proving.judgement import Attempt, Fault
+from labkit.proving.scope import claiming
 from labkit.report.console import Console
 from labkit.report.untrusted import lines, one_line
 from labkit.result import Verdict
@@ -29,6 +30,7 @@ class Proof:
         checks: Sequence[PlannedCheck],
         cases: Sequence[Case],
         *,
+        whole: bool,
         repeat: int,
         console: Console,
     ) -> None:
@@ -36,6 +38,7 @@ class Proof:
         self._lab = lab
         self._checks = checks
         self._cases = cases
+        self._whole = whole
         self._repeat = repeat
         self._console = console
         self._attempts: list[Attempt] = []
@@ -52,11 +55,17 @@ class Proof:
         points = sum(check.points for check in self._checks)
         facts = f"{len(self._checks)} checks, {points} points; {', '.join(parts)}"
         self._console.print(Text.assemble((self._lab.slug, "strong"), f"  {facts}"))
-        self._console.print(Text(f"{jobs} side by side, on embedded services\n", "faint"))
+        self._console.print(Text(f"{self._scope}\n{jobs} side by side, on embedded services\n", "faint"))
         for fault in faults:
             about = (one_line(fault.about), "strong")
             text = Text.assemble(self._symbol(False), " ", about, f"  {lines(fault.text)}")
             self._console.print(text, soft_wrap=True)
+
+    @property
+    def _scope(self) -> str:
+        if self._whole:
+            return "all graded by all checks"
+        return "mutants graded only by the checks that claim them, and what these need; by all with --whole"
 
     def add(self, attempts: Sequence[Attempt]) -> None:
         """One case has ended; the last attempt counts, those before it were inconclusive."""
@@ -67,7 +76,7 @@ class Proof:
         symbol = self._symbol(not last.faults)
         total = len(self._cases) * self._repeat
         text = Text.assemble(f"{self._ended:>{len(str(total))}} of {total}  ", symbol, f" {last.case.title}")
-        text.append(f"  {_summary(last)}", "faint")
+        text.append(f"  {self._summary(last)}", "faint")
         if len(attempts) > 1:
             text.append(f", asked {len(attempts)} times", "inconclusive")
         self._console.print(text)
@@ -87,20 +96,24 @@ class Proof:
             verdict = (f"not proven: {len(self.faults)} faults, each said above", "failed")
         count = len(self._attempts)
         took = f"  {count} grading{'s' * (count != 1)} in {time.monotonic() - self._began:.0f} s"
+        if not self._whole:
+            took += ", of mutants only by the checks that claim them"
         self._console.print(Text.assemble((self._lab.slug, "strong"), "  ", verdict, (took, "faint")))
 
     def _show_matrix(self) -> None:
-        """A line for each mutant: the checks that claim it, then the others that it falls to as well."""
+        """A line for each mutant: the checks that claim it, then others that it was seen to fall to."""
         mutants = [case for case in self._cases if case.kind == "mutant"]
         width = max(len(case.name) for case in mutants)
-        self._console.print(Text(f"{'mutant':<{width}}  claimed by, falls to as well", "label"))
+        others = ", falls to as well" if self._whole else ""
+        self._console.print(Text(f"{'mutant':<{width}}  claimed by{others}", "label"))
         for case in mutants:
             text = Text(f"{case.name:<{width}}")
             for check in claiming(case.name, self._checks):
                 killed, counted = self._kills(case)[check.id], self._counted(case)
                 rate = f" {killed}/{counted}" if self._repeat > 1 else ""
                 text.append("  ").append(*self._symbol(killed == counted > 0)).append(f" {check.id}{rate}")
-            text.append(f"  {self._others(case)}", "faint")
+            if others := self._others(case):
+                text.append(f"  {others}", "faint")
             self._console.print(text, soft_wrap=True)
         self._console.print()
 
@@ -134,18 +147,19 @@ class Proof:
             table.add_row(case.title, ", ".join(rates))
         return table
 
+    def _summary(self, attempt: Attempt) -> str:
+        result = attempt.result
+        if result is None:
+            return "no result"
+        verdicts = Counter(check.verdict.value for check in result.checks)
+        parts = [f"{count} {verdict}" for verdict, count in sorted(verdicts.items())]
+        if len(result.checks) < len(self._checks):
+            parts.append(f"{len(self._checks) - len(result.checks)} not asked")
+        return f"{', '.join(parts)}  {result.duration_s:.1f} s"
+
     def _symbol(self, good: bool) -> tuple[str, str]:
         symbols = self._console.symbols
         return (symbols.passed, "passed") if good else (symbols.failed, "failed")
-
-
-def _summary(attempt: Attempt) -> str:
-    result = attempt.result
-    if result is None:
-        return "no result"
-    verdicts = Counter(check.verdict for check in result.checks)
-    parts = [f"{count} {verdict}" for verdict, count in sorted(verdicts.items())]
-    return f"{', '.join(parts)}  {result.duration_s:.1f} s"
 
 
 def _verdict(attempt: Attempt) -> str:
