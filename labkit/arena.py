@@ -200,10 +200,13 @@ class Arena:
         self.processes[process].kill()
         self.tell(process, "killed with SIGKILL")
 
-    def terminate(self, process: str) -> int | None:
-        """SIGTERM; the exit code, or None where it did not end within 8 s and was killed."""
+    def terminate(self, process: str, *, then: Callable[[], None] | None = None) -> int | None:
+        """SIGTERM; the exit code, or None where it did not end within 8 s and was killed.
+
+        `then` is called when the signal is sent, before the end is waited for.
+        """
         self.tell(process, "sent SIGTERM")
-        code = self.processes[process].terminate()
+        code = self.processes[process].terminate(then=then)
         self.tell(process, "still running after 8 s" if code is None else f"ended with code {code}")
         return code
 

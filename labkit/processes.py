@@ -137,10 +137,15 @@ class Process:
             code = self._child.wait(self._pulse.late_between(begin, self._run.clock()))
         return code
 
-    def terminate(self) -> int | None:
-        """Ask it to stop by SIGTERM; its exit code, or None if it had to be killed after 8 s."""
+    def terminate(self, *, then: Callable[[], None] | None = None) -> int | None:
+        """Ask it to stop by SIGTERM; its exit code, or None if it had to be killed after 8 s.
+
+        `then` is called in between.
+        """
         assert self._child is not None
         self._child.terminate()
+        if then is not None:
+            then()
         code = self.wait(STOP_DEADLINE_S)
         self.kill()
         return code

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ANSWER_WITHIN_S = 2.0
 BACK_WITHIN_S = 5.0
 POSTGRES_BACK_WITHIN_S = 20.0
+# What a process needs to notice a signal.
+TAKEN_IN_S = 0.1
 READING = "When Redis fails"
 
 
@@ -150,16 +152,16 @@ def agrees_with_the_table(bench: Bench, ids: Iterable[int], *, reading: str, hin
 
 def terminate_during_a_read(bench: Bench, process: str, product: Product) -> tuple[Exchange, int | None]:
     """SIGTERM while a GET waits for Postgres; (its answer, the exit code)."""
-    link = bench.arena.link(process, "postgres")
     bench.get(bench.product().id, process)
-    before = len(link.statements)
-    link.delay(0.2)
-    waiting = bench.begin(bench.request("GET", product.id, process))
-    bench.arena.wait_for(
-        lambda: any(map(about_products, link.statements[before:])), waiting.done, within=BACK_WITHIN_S
-    )
-    code = bench.arena.terminate(process)
-    link.delay(0.0)
+    with bench.arena.link(process, "postgres").trap(about_products, way=Way.BACK) as trap:
+
+        def go_on() -> None:
+            bench.arena.sleep(TAKEN_IN_S)
+            trap.release()
+
+        waiting = bench.begin(bench.request("GET", product.id, process))
+        bench.arena.wait_for(trap.caught.is_set, waiting.done, within=BACK_WITHIN_S)
+        code = bench.arena.terminate(process, then=go_on)
     return bench.came(waiting.result()), code
 
 

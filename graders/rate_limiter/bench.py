@@ -73,8 +73,10 @@ class Bench:
     nothing_rejected = answers.nothing_rejected
     retry_after = answers.retry_after
     lawful_remaining = answers.lawful_remaining
+    burst_at_redis = races.burst_at_redis
     lose_a_race = races.lose_a_race
     bursts_around_a_turn = turns.bursts_around_a_turn
+    excuse_lateness = turns.excuse_lateness
     skew_is_seen = turns.skew_is_seen
     bursts_on_skewed_clocks = turns.bursts_on_skewed_clocks
     redis = property(store.redis_of)

@@ -15,19 +15,26 @@ if TYPE_CHECKING:
     from .bench import Bench
 
 RECOVERY_S = 5.0
+# What a process needs to notice a signal, and less than by what a slow Redis may come later.
+TAKEN_IN_S = 0.05
 
 
 def terminate_during_a_request(bench: Bench, process: str) -> tuple[Exchange, int | None]:
-    """SIGTERM while a request waits for Redis; (its answer, the exit code)."""
+    """SIGTERM while a request is on its way to Redis; (its answer, the exit code)."""
     bench.spend(bench.fresh_client(), 1, processes=[process])
     link = bench.arena.link(process, "redis")
-    before = link.flights
-    link.delay(0.1)
-    waiting = bench.arena.begin(bench.request(bench.fresh_client(), process=process))
-    while link.flights == before and not waiting.done():
-        bench.arena.sleep(0.001)
-    code = bench.arena.terminate(process)
-    link.delay(0.0)
+
+    def go_on() -> None:
+        bench.arena.sleep(TAKEN_IN_S)
+        link.release()
+
+    link.hold_after(0)
+    try:
+        waiting = bench.arena.begin(bench.request(bench.fresh_client(), process=process))
+        bench.arena.wait_for(link.held.is_set, waiting.done, within=RECOVERY_S)
+        code = bench.arena.terminate(process, then=go_on)
+    finally:
+        link.release()
     return waiting.result(), code
 
 

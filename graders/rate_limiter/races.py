@@ -1,10 +1,10 @@
-"""A race for one budget, staged: a replica is held between two steps of a decision while another decides."""
+"""Races for one budget, staged: decisions are held on their way to Redis, and let go when it hurts."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labkit import Inconclusive
+from labkit import Exchange, Inconclusive
 
 from .spent import TOO_BUSY
 
@@ -16,6 +16,27 @@ if TYPE_CHECKING:
 HELD_S = 0.08
 SLOW_REDIS_S = 0.1
 REACHED_WITHIN_S = 5.0
+
+
+def burst_at_redis(bench: Bench, client: str, count: int) -> Spent:
+    """`count` requests to one replica at once, let go together when they are on their way to Redis.
+
+    So they come to Redis in one moment, however slowly they were sent.
+    """
+    name = bench.replicas[0]
+    link = bench.arena.link(name, "redis")
+    link.hold_after(0)
+    try:
+        waiting = [bench.arena.begin(bench.request(client, process=name)) for _ in range(count)]
+        bench.arena.wait_for(
+            link.held.is_set, lambda: all(each.done() for each in waiting), within=REACHED_WITHIN_S
+        )
+        since = bench.arena.clock()
+        bench.arena.sleep(HELD_S)
+    finally:
+        link.release()
+    too_long = bench.arena.clock() - since > SLOW_REDIS_S
+    return bench.spent(_certain(bench, [each.result() for each in waiting], too_long), racing=True)
 
 
 def lose_a_race(bench: Bench, client: str, flights: int) -> Spent:
@@ -37,7 +58,13 @@ def lose_a_race(bench: Bench, client: str, flights: int) -> Spent:
     finally:
         link.release()
     too_long = bench.arena.clock() - since > SLOW_REDIS_S
-    pair = [first.result(), second.result()]
-    if any(bench.may_be_policy(each) or (too_long and bench.looks_like_policy(each)) for each in pair):
-        raise Inconclusive(TOO_BUSY)
+    pair = _certain(bench, [first.result(), second.result()], too_long)
     return bench.spent(pair, racing=True) + bench.spend(client, bench.limit, processes=[free, held])
+
+
+def _certain(bench: Bench, exchanges: list[Exchange], held_too_long: bool) -> list[Exchange]:
+    """The same, if no starved service, or one held for too long, may have answered by its outage policy."""
+    for exchange in exchanges:
+        if bench.may_be_policy(exchange) or (held_too_long and bench.looks_like_policy(exchange)):
+            raise Inconclusive(TOO_BUSY)
+    return exchanges

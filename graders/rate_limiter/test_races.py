@@ -20,7 +20,7 @@ FLIGHTS = (1, 2)
 @check(
     points=5,
     kills=["checks-then-acts", "same-instant-counts-once", "runs-out-of-connections"],
-    arena="steady",
+    arena="lifecycle",
     needs=LIMITS,
 )
 def test_a_burst_on_one_replica_gets_exactly_the_limit(bench: Bench) -> None:
@@ -30,9 +30,9 @@ def test_a_burst_on_one_replica_gets_exactly_the_limit(bench: Bench) -> None:
     too_many = dict.fromkeys(range(bench.limit + 1, asked), hint)
     too_many[asked] = f"all of them: {hint} does a full connection pool let all pass?"
 
-    for _ in range(ROUNDS):
+    for burst in ROUNDS // 2 * (bench.burst_at_redis, bench.burst):
         bench.exactly_the_limit(
-            lambda client: bench.burst(client, asked),
+            lambda client, burst=burst: burst(client, asked),
             unit=f"of {asked} requests to web-1 admitted, all at once",
             hints=too_many,
             reading="Races",
