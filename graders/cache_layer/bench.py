@@ -84,6 +84,7 @@ class Bench:
     leave_unknown = outages.leave_unknown
     random_history = scenario.random_history
     expect_lawful = scenario.expect_lawful
+    expect_enough_judged = scenario.expect_enough_judged
 
     def product(self) -> Product:
         """A product in the table that nobody has asked for or written yet."""

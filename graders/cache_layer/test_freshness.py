@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from labkit import check, expect, rows_of, shortened
+from labkit import Exchange, check, expect, rows_of, shortened
 
 from .stock import REFUSED_AT_COMMIT
 from .values import load
@@ -18,6 +18,8 @@ WRITES = "put-creates-then-replaces"
 HITS = "a-repeated-get-is-a-hit"
 
 WRITERS = 8
+# A right service may make the second writer wait for the first: all the while, then.
+HELD_S = 0.5
 
 
 @check(points=3, kills=["keeps-a-copy-in-the-process"], arena="long", needs=HITS)
@@ -78,9 +80,18 @@ def test_lists_show_every_write(bench: Bench) -> None:
         bench.lists(answer, [kept, new, made], reading="Lists")
 
 
-@check(points=2, kills=["reads-version-then-writes"], arena="long", needs=WRITES)
+@check(points=2, kills=["reads-version-then-writes"], arena="races", needs=WRITES)
 def test_writes_at_once_get_a_version_each(bench: Bench) -> None:
     """PUTs of one product at the same time get versions one higher each, and the last one stays."""
+    product = bench.product()
+    slow, quick = (
+        bench.request("PUT", product.id, process, product.renamed(f"written at {process}").body)
+        for process in bench.replicas
+    )
+    with bench.while_reading(slow) as held:  # what it reads of the row, if it reads before it writes
+        others = bench.patiently([quick], within=HELD_S)
+    _expect_versions_each(bench, [held.answer, *others()], first=product.version + 1)
+
     for first, product in ((2, bench.product()), (1, bench.new_product())):
         wanted = [replace(product, name=f"at once {number}") for number in range(WRITERS)]
         requests = [
@@ -89,17 +100,7 @@ def test_writes_at_once_get_a_version_each(bench: Bench) -> None:
         ]
         answers = [bench.came(answer) for answer in bench.arena.burst(requests)]
 
-        for answer in answers:
-            bench.has_status(answer, 200, 201, reading="Products", hint="they only came at the same time")
-        versions = Counter((load(answer.body) or {}).get("version") for answer in answers)
-        expect(
-            sorted(map(str, versions.elements()), key=lambda text: (len(text), text)),
-            equals=[str(version) for version in range(first, first + WRITERS)],
-            unit=f"as the versions of {WRITERS} PUTs at once",
-            hints=[(lambda got: len(set(got)) < len(got), "two writers built on the same version")],
-            evidence=shortened(rows_of(answers)),
-            reading="Products",
-        )
+        _expect_versions_each(bench, answers, first=first)
         last = max(answers, key=lambda answer: load(answer.body)["version"])
         bench.shown_everywhere(load(last.body), product.id, since=last, reading="Freshness")
 
@@ -123,3 +124,18 @@ def test_a_failed_write_leaves_nothing(bench: Bench) -> None:
         hint = "what was put into the cache before COMMIT has never happened"
         shown = product if there else None
         bench.shown_everywhere(shown, product.id, since=refused, reading="Failed writes", hint=hint)
+
+
+def _expect_versions_each(bench: Bench, answers: list[Exchange], *, first: int) -> None:
+    """Each write has a version of its own, from `first` on."""
+    for answer in answers:
+        bench.has_status(answer, 200, 201, reading="Products", hint="they only came at the same time")
+    versions = Counter((load(answer.body) or {}).get("version") for answer in answers)
+    expect(
+        sorted(map(str, versions.elements()), key=lambda text: (len(text), text)),
+        equals=[str(version) for version in range(first, first + len(answers))],
+        unit=f"as the versions of {len(answers)} PUTs at once",
+        hints=[(lambda got: len(set(got)) < len(got), "two writers built on the same version")],
+        evidence=shortened(rows_of(answers)),
+        reading="Products",
+    )

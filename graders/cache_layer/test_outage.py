@@ -163,14 +163,15 @@ def test_a_write_of_unknown_outcome_settles(bench: Bench) -> None:
 @check(points=3, kills=["keeps-a-copy-in-the-process"], arena="crash", needs=HITS)
 def test_a_history_of_reads_and_writes_holds(bench: Bench) -> None:
     """Reads and writes from all sides with random faults: no read is older than what was acknowledged."""
-    histories = bench.random_history(products=3)
+    scenario = bench.random_history(products=3)
 
-    for history in histories:
+    for history in scenario.histories:
         bench.expect_lawful(history, reading="Freshness")
+    bench.expect_enough_judged(scenario)
     bench.arena.heal()
     bench.arena.sleep(bench.ttl + 1)
     bench.agrees_with_the_table(
-        [history.product.id for history in histories],
+        [history.product.id for history in scenario.histories],
         reading="Freshness",
         hint="writes have stopped, and what can expire has expired",
     )
