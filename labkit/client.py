@@ -61,6 +61,7 @@ class Exchange:
     late_s          seconds by which the machine itself was late in that time
     starved         it took long, and the machine had no processor to spare meanwhile: a service that
                     waits for another one for some time only may rightly have given it up
+    starved_s       seconds of it without a processor to spare, where it was starved
     status          None where no HTTP answer came; then `failure` says what happened, in words
     """
 
@@ -74,11 +75,17 @@ class Exchange:
     failure: str | None = None
     done: Done = Done.YES
     starved: bool = False
+    starved_s: float = 0.0
 
     @property
     def took_s(self) -> float:
         """Seconds that the exchange took, less those that the machine was late."""
         return max(self.received - self.sent - self.late_s, 0.0)
+
+    @property
+    def surely_took_s(self) -> float:
+        """Seconds that no want of processors explains."""
+        return max(self.took_s - self.starved_s, 0.0)
 
     def json(self) -> Any:
         """The body as JSON, or None if it is none."""
@@ -227,7 +234,18 @@ class Client:
         starved = received - sent > PATIENCE_S and self._pulse.starved_between(sent, received)
         if starved:
             self._starved.append((request.process, sent, received))
-        return Exchange(request, sent, received, late, failure=failure, done=done, starved=starved, **answer)
+        starved_s = self._pulse.starved_for(sent, received) if starved else 0.0
+        return Exchange(
+            request,
+            sent,
+            received,
+            late,
+            failure=failure,
+            done=done,
+            starved=starved,
+            starved_s=starved_s,
+            **answer,
+        )
 
 
 def _new_session(new_socket: Callable[[Any], socket.socket]) -> aiohttp.ClientSession:

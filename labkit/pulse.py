@@ -76,6 +76,18 @@ class Pulse:
         overdue = min(end - last.at - _BEAT_S, end - begin)
         return last.starved >= begin or overdue > _MOST_LATE * STRETCH_S
 
+    def starved_for(self, begin: float, end: float) -> float:
+        """Seconds from `begin` to `end` that lie in such stretches; the last 0.3 s may yet turn out to."""
+        open_end = max(begin, end - STRETCH_S)
+        starved, until = end - open_end, begin
+        first = bisect.bisect_left(self._beats, begin, key=lambda beat: beat.at)
+        for beat in self._beats[first:]:
+            since, stop = max(until, beat.at - STRETCH_S), min(beat.at, open_end)
+            if beat.starved == beat.at and stop > since:
+                starved += stop - since
+                until = stop
+        return starved
+
     def _at(self, moment: float) -> _Beat:
         """The last beat up to a moment."""
         place = bisect.bisect_right(self._beats, moment, key=lambda beat: beat.at)

@@ -64,6 +64,9 @@ class LatePulse:
     def starved_between(self, begin: float, end: float) -> bool:  # noqa: ARG002 - always the same
         return True
 
+    def starved_for(self, begin: float, end: float) -> float:
+        return (end - begin) / 4
+
 
 @pytest.fixture
 def loop() -> Iterator[Loop]:
@@ -318,6 +321,18 @@ def test_a_late_machine_prolongs_the_deadline(loop):
 
     assert (got.status, got.failure) == (200, None)
     assert (got.took_s, got.starved) == (0.0, True)
+
+
+def test_what_no_want_of_processors_explains_is_told_apart(loop):
+    def answer(connection: socket.socket, _: bytes) -> None:
+        time.sleep(0.4)
+        connection.sendall(OK)
+
+    with serving(loop, answer, late=0.0) as (client, _):
+        got = client.send(PING)
+
+    assert got.starved_s == pytest.approx(got.took_s / 4)
+    assert got.surely_took_s == pytest.approx(got.took_s * 3 / 4)
 
 
 def test_a_late_machine_is_not_waited_for_for_ever(loop):

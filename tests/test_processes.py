@@ -308,6 +308,14 @@ def test_the_exit_code_after_sigterm(host, code):
     assert not process.running
 
 
+def test_between_sigterm_and_the_end_something_can_be_done(host):
+    process = host.healthy(PLAIN)
+    seen = []
+
+    assert process.terminate(then=lambda: seen.append("sent")) == 0
+    assert seen == ["sent"]
+
+
 def test_one_that_ignores_sigterm_is_killed_at_the_deadline(host, monkeypatch):
     monkeypatch.setattr("labkit.processes.STOP_DEADLINE_S", 0.3)
     process = host.healthy(PLAIN, env={"CODE": "-1"})

@@ -88,3 +88,22 @@ def test_a_machine_without_a_processor_to_spare_is_starved(monkeypatch, idle, st
             if pulse.starved_between(begin, time.monotonic()) is starved:
                 return
             assert time.monotonic() < deadline
+
+
+def test_starved_seconds_are_those_of_starved_stretches_and_of_what_is_not_known_yet(monkeypatch):
+    """No processor to spare for half a second, in a second and a half."""
+    processors, begun = os.cpu_count() or 1, time.monotonic()
+
+    def idle() -> float:
+        passed = time.monotonic() - begun
+        return processors * (passed - min(max(passed - 0.5, 0.0), 0.5))
+
+    monkeypatch.setattr(psutil, "cpu_times", lambda: SimpleNamespace(idle=idle()), raising=True)
+    with Pulse.open(time.monotonic) as pulse:
+        time.sleep(1.8)
+        around = pulse.starved_for(begun, begun + 1.7)
+        within = pulse.starved_for(begun + 0.6, begun + 0.8)
+
+    # Stretches are judged by 0.3 s, and the last 0.3 s may yet turn out to be one.
+    assert 0.3 + 0.3 < around < 1.3
+    assert within == pytest.approx(0.2)

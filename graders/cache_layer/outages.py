@@ -67,6 +67,7 @@ def _in_time(bench: Bench, *requests: Request) -> list[Exchange]:
             hints=[(bool, "time-outs and retries add up: one deadline for all that one request asks")],
             evidence=rows_of(answers, mark=answer),
             reading=READING,
+            sure=answer.surely_took_s > ANSWER_WITHIN_S,
         )
     return answers
 

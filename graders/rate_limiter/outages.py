@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .bench import Bench
 
 RECOVERY_S = 5.0
+# Two answers that take so many times as long as they may need no second outage to tell.
+GROSSLY = 2.0
 # What a process needs to notice a signal, and less than by what a slow Redis may come later.
 TAKEN_IN_S = 0.05
 
@@ -94,24 +96,33 @@ def follows_policy(
     bench: Bench, outage: Callable[[], AbstractContextManager[None]], *, within: float
 ) -> None:
     """Ask during an outage; an answer that came late once may have been the machine, twice is not."""
-    for attempt in (1, 2):
+    worst: list[Exchange] = []
+    for _ in range(2):
         exchanges = _ask_during(bench, outage)
-        late = [exchange for exchange in exchanges if exchange.took_s > within]
-        if not late:
+        if all(exchange.took_s <= within for exchange in exchanges):
             break
-        if attempt == 2:
-            if late[0].starved:
-                raise Inconclusive(TOO_BUSY)
-            expect(
-                late[0].took_s,
-                at_most=within,
-                unit="s for an answer while Redis cannot be asked",
-                hints=[(bool, "time-outs and retries add up: give the whole decision one deadline")],
-                evidence=rows_of(exchanges, mark=late[0]),
-                reading="When Redis fails",
-            )
+        slowest, second, *_ = sorted(exchanges, key=lambda each: each.surely_took_s, reverse=True)
+        if second.surely_took_s > GROSSLY * within:
+            _came_late(second, exchanges, within=within)
+        worst.append(slowest)
+    else:
+        _came_late(min(worst, key=lambda each: each.surely_took_s), exchanges, within=within)
     for exchange in exchanges:
         _is_by_policy(bench, exchange)
+
+
+def _came_late(late: Exchange, exchanges: list[Exchange], *, within: float) -> None:
+    if late.surely_took_s <= within:
+        raise Inconclusive(TOO_BUSY)
+    expect(
+        late.took_s,
+        at_most=within,
+        unit="s for an answer while Redis cannot be asked",
+        hints=[(bool, "time-outs and retries add up: give the whole decision one deadline")],
+        evidence=rows_of(exchanges, mark=late),
+        reading="When Redis fails",
+        sure=True,
+    )
 
 
 def _ask_during(bench: Bench, outage: Callable[[], AbstractContextManager[None]]) -> list[Exchange]:
@@ -121,7 +132,11 @@ def _ask_during(bench: Bench, outage: Callable[[], AbstractContextManager[None]]
     with outage():
         limited = [bench.request(client), bench.request(bench.fresh_client()), bench.request(client)]
         health = bench.request(None, path="/healthz")
-        exchanges = [bench.arena.send(request) for request in (*limited, health)]
+        exchanges: list[Exchange] = []
+        for request in (*limited, health):
+            exchanges.append(bench.arena.send(request))
+            if exchanges[-1].failure is not None:
+                break
     return answered(exchanges, hint="what waits for Redis needs a time-out, reading too")
 
 
