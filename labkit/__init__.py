@@ -9,24 +9,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit.answers import answered, is_problem
-    from labkit.arena import Arena, Setup
+    from labkit.arena import Arena
     from labkit.checks import CheckFailed, Inconclusive, check, expect
     from labkit.client import Exchange, Request
     from labkit.evidence import rows_of, shortened
+    from labkit.ground import Setup
     from labkit.kafkawire import Message
+    from labkit.loop import Loop
+    from labkit.outsiders import Call, Gate, Outsider, Reply
     from labkit.pgwire import Statement
     from labkit.result import EvidenceRow
     from labkit.traps import Trap, Way
 
 _HOMES = {
     "Arena": "arena",
+    "Call": "outsiders",
     "CheckFailed": "checks",
     "EvidenceRow": "result",
     "Exchange": "client",
+    "Gate": "outsiders",
     "Inconclusive": "checks",
+    "Loop": "loop",
     "Message": "kafkawire",
+    "Outsider": "outsiders",
+    "Reply": "outsiders",
     "Request": "client",
-    "Setup": "arena",
+    "Setup": "ground",
     "Statement": "pgwire",
     "Trap": "traps",
     "Way": "traps",
@@ -40,11 +48,16 @@ _HOMES = {
 
 __all__ = [
     "Arena",
+    "Call",
     "CheckFailed",
     "EvidenceRow",
     "Exchange",
+    "Gate",
     "Inconclusive",
+    "Loop",
     "Message",
+    "Outsider",
+    "Reply",
     "Request",
     "Setup",
     "Statement",

@@ -2,86 +2,25 @@
 
 from __future__ import annotations
 
-import random
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from labkit.checks import Inconclusive
 from labkit.client import Client, Exchange, Request
 from labkit.errors import SubmissionError
 from labkit.faults import Faults
+from labkit.ground import Ground, Setup, Stopped
 from labkit.links import Link
-from labkit.loop import Loop
-from labkit.processes import Process, run_to_end
-from labkit.pulse import Pulse
+from labkit.outsiders import Entrance, Outsider
+from labkit.processes import Process
 from labkit.result import EvidenceRow
-from labkit.run import Run
-from labkit.runtime import Command, Place, Runtime
-from labkit.services import Provider, Service
-from labkit.submission import MIGRATE, Submission
+from labkit.services import Service
 
 T = TypeVar("T")
-MIGRATE_DEADLINE_S = 600.0
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What one arena of a lab consists of.
-
-    replicas   role -> how many processes
-    settings   environment variables of the lab -> values
-    exclusive  its checks run one after another, since they break things
-    width      how many of its checks run at the same time, if they are not exclusive: few where they
-               keep processors busy, many where they wait
-    skew       process -> seconds by which its clock is ahead (or, below 0, behind)
-    prepare    is given the services and the arena's chance before any process starts, to fill them;
-               what it returns is the arena's `prepared`
-    """
-
-    replicas: Mapping[str, int]
-    settings: Mapping[str, str]
-    exclusive: bool = False
-    width: int = 8
-    skew: Mapping[str, float] = field(default_factory=dict)
-    prepare: Callable[[Mapping[str, Service], random.Random], Any] | None = None
-
-    @property
-    def processes(self) -> list[str]:
-        return [f"{role}-{number + 1}" for role, count in self.replicas.items() for number in range(count)]
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What all arenas of a grading share.
-
-    starting  lets only as many processes start at once as the machine has processors
-    healthy   set when the first of all processes has become healthy
-    stopping  set when the grading is being given up
-    """
-
-    run: Run
-    loop: Loop
-    pulse: Pulse
-    provider: Provider
-    provider_reason: str
-    submission: Submission
-    runtime: Runtime
-    starting: threading.Semaphore
-    healthy: threading.Event
-    stopping: threading.Event
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the report says of how it was graded."""
-        return (self.provider_reason, *filter(None, [self.runtime.note]))
-
-
-class Stopped(Exception):
-    """The grading is being given up: leave."""
+_FROZEN_WITHIN_S = 5.0
 
 
 class Arena:
@@ -97,6 +36,8 @@ class Arena:
         self.services = services
         self.processes: dict[str, Process] = {}
         self.links: dict[tuple[str, str], Link] = {}
+        self.outsiders: dict[str, Outsider] = {}
+        self.entrances: dict[tuple[str, str], Entrance] = {}
         self.prepared: Any = None
         self.bursting = threading.Lock()
         self._ground = ground
@@ -165,10 +106,15 @@ class Arena:
     def link(self, process: str, service: str) -> Link:
         return self.links[process, service]
 
+    def entrance(self, process: str, variable: str) -> Entrance:
+        """Where a process finds the outside party whose address is in that variable."""
+        return self.entrances[process, variable]
+
     @property
     def fault(self) -> Exception | None:
         """What went wrong in the kit's own part, if anything: no failure can be charged then."""
-        return next((link.fault for link in self.links.values() if link.fault is not None), None)
+        ways: list[Link | Entrance] = [*self.links.values(), *self.entrances.values()]
+        return next((way.fault for way in ways if way.fault is not None), None)
 
     def tell(self, who: str, what: str) -> None:
         """Write a line to the timeline."""
@@ -179,13 +125,18 @@ class Arena:
         return [row for row in self._timeline if row.at is not None and begin <= row.at <= end]
 
     def start(self, process: str) -> None:
-        """Start a process and wait until it is healthy. Raises SubmissionError."""
+        """Start a process and wait until it is healthy, if it is one that listens. Raises SubmissionError."""
         with self._ground.starting:
             self._leave_if_stopped()
             self._start_or_doom(self.processes[process])
         self._leave_if_stopped()
-        self._ground.healthy.set()
-        self.tell(process, "healthy")
+        if self.processes[process].listens:
+            self._ground.healthy.set()
+        self.tell(process, "healthy" if self.processes[process].listens else "started")
+
+    def expect_running(self, process: str) -> None:
+        """Raises SubmissionError, with its last lines, where it has ended by itself."""
+        self.processes[process].raise_if_ended()
 
     def _start_or_doom(self, process: Process) -> None:
         try:
@@ -199,6 +150,18 @@ class Arena:
     def kill(self, process: str) -> None:
         self.processes[process].kill()
         self.tell(process, "killed with SIGKILL")
+
+    def pause(self, process: str) -> None:
+        """Freeze it with all that it started. Raises Inconclusive where it goes on all the same."""
+        frozen = self.processes[process]
+        frozen.pause()
+        if not self.wait_for(lambda: frozen.frozen, within=_FROZEN_WITHIN_S):
+            raise Inconclusive(f"{process} could not be frozen")
+        self.tell(process, "frozen with SIGSTOP")
+
+    def resume(self, process: str) -> None:
+        self.processes[process].resume()
+        self.tell(process, "goes on after SIGCONT")
 
     def terminate(self, process: str, *, then: Callable[[], None] | None = None) -> int | None:
         """SIGTERM; the exit code, or None where it did not end within 8 s and was killed.
@@ -220,7 +183,10 @@ class Arena:
             self._leave_if_stopped()
 
     def heal(self) -> None:
-        """Start again whatever an earlier check left dead. Raises SubmissionError."""
+        """Let go on what an earlier check left frozen, start what it left dead. Raises SubmissionError."""
+        for name, process in self.processes.items():
+            if process.frozen:
+                self.resume(name)
         dead = [name for name, process in self.processes.items() if not process.running]
         if dead:
             self.start_all(dead)
@@ -228,41 +194,6 @@ class Arena:
     def _leave_if_stopped(self) -> None:
         if self._ground.stopping.is_set():
             raise Stopped
-
-
-@contextmanager
-def open_arena(ground: Ground, setup: Setup, *, chance: random.Random, first: bool = True) -> Iterator[Arena]:
-    """Services side by side, filled, then links, then migrate, then all processes, healthy.
-
-    An arena that is not the `first` holds its processes back until one of the first's is healthy:
-    a submission that cannot start is found out once, not many times over.
-
-    Raises SubmissionError where a process does not start, ServiceError where a service does not.
-    """
-    with ExitStack() as stack:
-        kinds = ground.submission.lab.services
-        opening = [partial(stack.enter_context, ground.provider.open(kind)) for kind in kinds]
-        services = dict(zip(kinds, side_by_side(opening), strict=True))
-        processes: dict[str, Process] = {}
-        client = stack.enter_context(
-            Client.open(
-                ground.loop,
-                ground.pulse,
-                clock=ground.run.clock,
-                address_of=lambda name: processes[name].address,
-                socket_of=lambda name: processes[name].new_socket(),
-            )
-        )
-        arena = Arena(ground, setup, services, client)
-        arena.processes = processes
-        stack.callback(_close_processes, arena)
-        if setup.prepare is not None:
-            arena.prepared = setup.prepare(services, chance)
-        if not first:
-            arena.wait_for_first()
-        _lay_out(ground, arena)
-        arena.start_all()
-        yield arena
 
 
 def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
@@ -276,50 +207,3 @@ def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
     for failure in sorted(failures, key=lambda failure: isinstance(failure, Stopped)):
         raise failure
     return [future.result() for future in futures]
-
-
-def _lay_out(ground: Ground, arena: Arena) -> None:
-    roles = {name: name.rpartition("-")[0] for name in arena.setup.processes}
-    commands = ground.submission.commands
-    names = [name for name, role in roles.items() if role in commands]
-    if MIGRATE in commands:
-        _migrate(ground, arena)
-    places = side_by_side([partial(ground.runtime.open, name) for name in names])
-    for name, place in zip(names, places, strict=True):
-        command = _command(ground, arena, name, role=roles[name], place=place)
-        arena.processes[name] = Process(ground.run, ground.pulse, command, place)
-
-
-def _migrate(ground: Ground, arena: Arena) -> None:
-    with closing(ground.runtime.open(MIGRATE)) as place:
-        command = _command(ground, arena, MIGRATE, role=MIGRATE, place=place)
-        run_to_end(place, command, deadline_s=MIGRATE_DEADLINE_S)
-
-
-def _command(ground: Ground, arena: Arena, name: str, *, role: str, place: Place) -> Command:
-    env = {**ground.runtime.environment, **arena.setup.settings, "INSTANCE": name, "PYTHONUNBUFFERED": "1"}
-    for kind, service in arena.services.items():
-        link = Link(
-            ground.loop,
-            process=name,
-            service=kind,
-            upstream=service.host.address,
-            new_socket=place.new_socket,
-            clock=ground.run.clock,
-            mends=service.mends,
-        )
-        link.open()
-        arena.links[name, kind] = link
-        env |= service.environment(link.address)
-    if name in arena.setup.skew:
-        env |= ground.runtime.skewed(arena.setup.skew[name])
-    return Command(name, ground.submission.commands[role], ground.submission.folder, env)
-
-
-def _close_processes(arena: Arena) -> None:
-    processes = list(arena.processes.values())
-    side_by_side([process.kill for process in processes])
-    for link in arena.links.values():
-        link.close()
-    for process in processes:
-        process.close()

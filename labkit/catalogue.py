@@ -32,10 +32,22 @@ class Option:
 
 
 @dataclass(frozen=True)
+class Role:
+    """A kind of process that a submission has.
+
+    required  whether a submission must have it
+    listens   whether it answers GET /healthz on HOST:PORT; others are up as soon as they run
+    """
+
+    required: bool
+    listens: bool = True
+
+
+@dataclass(frozen=True)
 class Lab:
     """What `labs/<name>/lab.toml` says of a lab, and where its parts lie.
 
-    roles       role -> whether a submission must have it
+    roles       kinds of processes by name
     settings    environment variable -> what it means
     minutes     how long the lab takes a learner
     """
@@ -49,7 +61,7 @@ class Lab:
     skills: tuple[str, ...]
     services: tuple[str, ...]
     stages: tuple[Stage, ...]
-    roles: Mapping[str, bool]
+    roles: Mapping[str, Role]
     settings: Mapping[str, str]
     options: tuple[Option, ...]
     folder: Path
@@ -124,7 +136,7 @@ def read_lab(folder: Path) -> Lab:
         skills=tuple(facts["skills"]),
         services=tuple(facts["services"]),
         stages=tuple(Stage(stage["name"], stage["title"]) for stage in facts["stages"]),
-        roles={role: entry["required"] for role, entry in facts["roles"].items()},
+        roles={name: Role(**role) for name, role in facts["roles"].items()},
         settings=facts["settings"],
         options=tuple(Option(key, tuple(entry["values"])) for key, entry in facts["options"].items()),
         folder=folder,

@@ -83,10 +83,21 @@ class FaultUnavailable(ServiceError):
 
 
 class SubmissionError(LabkitError):
-    """The submission cannot be started or does not become healthy; `output` has its last lines."""
+    """The submission cannot be started or does not become healthy, or has ended by itself.
+
+    `output` has its last lines, `promised` what it should have been.
+    """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, remedy: str | None = None, output: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str | None = None,
+        output: Sequence[str] = (),
+        promised: str = "a process that answers GET /healthz with 200 within 15 s of its start",
+    ) -> None:
         super().__init__(message, remedy=remedy)
         self.output = tuple(output)
+        self.promised = promised

@@ -15,9 +15,9 @@ from typing import Protocol
 
 import pytest
 
-from labkit.arena import Ground
 from labkit.catalogue import Lab
 from labkit.errors import LabkitError, UnknownName
+from labkit.ground import Ground
 from labkit.loop import Loop
 from labkit.plugin import GraderPlugin, PlannedCheck
 from labkit.pulse import Pulse

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from labkit.arena import Arena, Stopped
+from labkit.arena import Arena
 from labkit.checks import CheckFailed, Inconclusive
 from labkit.client import RECOVERY_S
 from labkit.errors import ServiceError, SubmissionError
+from labkit.ground import Stopped
 from labkit.result import CheckResult, EvidenceRow, Verdict
 
 # Ends of a check or arena that say nothing: the grading is being given up.
@@ -95,7 +96,7 @@ def does_not_start(error: SubmissionError, duration_s: float = 0.0) -> Outcome:
         Verdict.FAILED,
         duration_s,
         message=error.message,
-        expected="a process that answers GET /healthz with 200 within 15 s of its start",
+        expected=error.promised,
         observed=error.message,
         hint=error.remedy,
         evidence=tuple(EvidenceRow(at=None, who="output", what=line) for line in error.output),

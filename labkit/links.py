@@ -18,7 +18,7 @@ from labkit.checks import Inconclusive
 from labkit.dialogue import Sent
 from labkit.loop import Loop
 from labkit.pgwire import Statement
-from labkit.ports import LOOPBACK, free_port, own_socket
+from labkit.ports import LOOPBACK, bound_socket, free_port, own_socket
 from labkit.relay import CHUNK, Connection, Traffic, connect, dialogues
 from labkit.services import Address, TcpAddress
 from labkit.traps import Trap, Way
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 NewSocket = Callable[[], socket.socket]
 _BACKLOG = 1024
-_REBIND_WITHIN_S = 1.0
 
 
 class Link:
@@ -58,7 +57,7 @@ class Link:
         # Not a port that the system might give to an outgoing connection while the link is refused.
         self._lease = free_port()
         self.address = TcpAddress(LOOPBACK, self._lease.port)
-        self._socket = _bound(new_socket(), self._lease.port)
+        self._socket = bound_socket(new_socket(), self._lease.port)
         self._listening = False
         self._serving: set[asyncio.Task[None]] = set()
         self._connections: set[Connection] = set()
@@ -147,7 +146,7 @@ class Link:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             # Bound and silent, so that nobody else can take the port before `open`.
-            self._socket = _bound(self._new_socket(), self.address.port)
+            self._socket = bound_socket(self._new_socket(), self.address.port)
         self._cut_all()
 
     def _cut_all(self) -> None:
@@ -178,20 +177,3 @@ class Link:
             self._connections.add(connection)
             stack.callback(self._connections.discard, connection)
             await connection.serve(reader, upstream_reader)
-
-
-def _bound(listener: socket.socket, port: int) -> socket.socket:
-    """The socket, bound to the port, not listening yet."""
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setblocking(False)
-    deadline = time.monotonic() + _REBIND_WITHIN_S
-    while True:
-        try:
-            listener.bind((LOOPBACK, port))
-        except OSError:
-            # A program that is being started holds copies of our sockets until it is loaded.
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.001)
-        else:
-            return listener

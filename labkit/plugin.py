@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from labkit import judging
-from labkit.arena import Ground
 from labkit.catalogue import Lab
 from labkit.checks import CheckFacts
 from labkit.errors import LabkitError
+from labkit.ground import Ground
 from labkit.judging import Outcome
 from labkit.result import CheckResult, Verdict
 from labkit.schedule import Schedule

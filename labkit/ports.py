@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 import socket
+import time
 from types import TracebackType
 
 LOOPBACK = "127.0.0.1"
 # Below Linux's ephemeral ports (32768 and up): no outgoing connection can be given one of these.
 LOWEST, HIGHEST = 15000, 32000
 GUARD_OFFSET = 20000
+_REBIND_WITHIN_S = 1.0
 
 
 def own_socket() -> socket.socket:
@@ -59,3 +61,20 @@ def _try_port(port: int) -> PortLease | None:
         guard.close()
         return None
     return PortLease(port, guard)
+
+
+def bound_socket(listener: socket.socket, port: int) -> socket.socket:
+    """The socket, bound to the port on the loopback address, not listening yet."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setblocking(False)
+    deadline = time.monotonic() + _REBIND_WITHIN_S
+    while True:
+        try:
+            listener.bind((LOOPBACK, port))
+        except OSError:
+            # A program that is being started holds copies of our sockets until it is loaded.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)
+        else:
+            return listener

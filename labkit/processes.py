@@ -68,10 +68,16 @@ def _text(line: bytes) -> str:
 
 
 class Process:
-    """One process of a submission. `start` may be called again after it has ended."""
+    """One process of a submission. `start` may be called again after it has ended.
 
-    def __init__(self, run: Run, pulse: Pulse, command: Command, place: Place) -> None:
+    One that does not listen, a worker say, is healthy as soon as it runs.
+    """
+
+    def __init__(
+        self, run: Run, pulse: Pulse, command: Command, place: Place, *, listens: bool = True
+    ) -> None:
         self.name = command.name
+        self.listens = listens
         self._run = run
         self._pulse = pulse
         self._command = command
@@ -89,6 +95,11 @@ class Process:
     @property
     def running(self) -> bool:
         return self._child is not None and self._child.code is None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it has been paused, and has stopped."""
+        return self.running and self._child is not None and self._child.frozen
 
     def new_socket(self) -> socket.socket:
         """A TCP socket that reaches `address`."""
@@ -113,11 +124,13 @@ class Process:
 
     def wait_healthy(self, client: Client, stopped: Callable[[], bool] = lambda: False) -> None:
         """Wait for a 200 to GET /healthz. Raises SubmissionError with what happened instead."""
+        if not self.listens:
+            return
         request = Request(process=self.name, path="/healthz")
         begin = self._run.clock()
         seen = "it was given no time"
         while (left := self._time_left(begin)) > 0 and not stopped():
-            self._raise_if_ended()
+            self.raise_if_ended()
             # The last try is given time as well: what it would have said is the reason that is shown.
             answer = client.send(request, deadline_s=max(left, _SHORTEST_TRY_S))
             if answer.status == 200:
@@ -125,7 +138,7 @@ class Process:
             seen = answer.failure or f"its status was {answer.status}"
             time.sleep(0.02)
         if not stopped():
-            self._raise_if_ended()
+            self.raise_if_ended()
             raise self._unhealthy(seen)
 
     def wait(self, deadline_s: float) -> int | None:
@@ -175,7 +188,8 @@ class Process:
         now = self._run.clock()
         return begin + HEALTH_DEADLINE_S + self._pulse.late_between(begin, now) - now
 
-    def _raise_if_ended(self) -> None:
+    def raise_if_ended(self) -> None:
+        """Raises SubmissionError, with its last lines, where it has ended by itself."""
         assert self._child is not None
         if self._child.code is None or self._output is None:
             return
@@ -186,11 +200,17 @@ class Process:
                 remedy="log a line a request at the most",
                 output=output,
             )
-        raise SubmissionError(
-            f"{self.name} ended by itself before it answered /healthz: {self._child.ending}",
-            remedy=self._place.spelled(self._command.argv),
-            output=output,
-        )
+        raise self._ended_by_itself(output)
+
+    def _ended_by_itself(self, output: list[str]) -> SubmissionError:
+        assert self._child is not None
+        remedy, ending = self._place.spelled(self._command.argv), self._child.ending
+        if self.listens:
+            message = f"{self.name} ended by itself before it answered /healthz: {ending}"
+            return SubmissionError(message, remedy=remedy, output=output)
+        message = f"{self.name} ended by itself: {ending}"
+        promised = "a process that runs until it is told to stop"
+        return SubmissionError(message, remedy=remedy, output=output, promised=promised)
 
     def _unhealthy(self, seen: str) -> SubmissionError:
         message = f"{self.name} did not answer GET /healthz with 200 within {HEALTH_DEADLINE_S:g} s: {seen}"

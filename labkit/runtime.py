@@ -61,6 +61,10 @@ class Child(Protocol):
     def resume(self) -> None:
         """Let it go on."""
 
+    @property
+    def frozen(self) -> bool:
+        """Whether it has stopped since `pause`, all of it."""
+
     def listening(self) -> list[int]:
         """TCP ports on which it listens."""
 

@@ -15,9 +15,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from labkit import judging
-from labkit.arena import Arena, Ground, Setup, Stopped, open_arena
+from labkit.arena import Arena
 from labkit.errors import LabkitError, SubmissionError
+from labkit.ground import Ground, Setup, Stopped
 from labkit.judging import Outcome
+from labkit.opening import open_arena
 from labkit.result import Verdict
 
 if TYPE_CHECKING:

@@ -151,12 +151,12 @@ def _lab_of(manifest: _Manifest, path: Path, problems: Sequence[Problem]) -> Lab
 
 def _role_problems(manifest: _Manifest, lab: Lab) -> Iterator[Problem]:
     allowed = [*lab.roles, MIGRATE]
-    for role in manifest.processes:
-        if role not in allowed:
-            yield Problem(f"processes.{role}", _unknown("role", role, allowed))
-    for role, required in lab.roles.items():
-        if required and role not in manifest.processes:
-            yield Problem(f"processes.{role}", "missing: how is this process started?")
+    for name in manifest.processes:
+        if name not in allowed:
+            yield Problem(f"processes.{name}", _unknown("role", name, allowed))
+    for name, role in lab.roles.items():
+        if role.required and name not in manifest.processes:
+            yield Problem(f"processes.{name}", "missing: how is this process started?")
 
 
 def _option_problems(manifest: _Manifest, lab: Lab) -> Iterator[Problem]:

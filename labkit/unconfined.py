@@ -124,19 +124,28 @@ class ProcessGroup:
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
+    @property
+    def frozen(self) -> bool:
+        try:
+            return all(process.status() == psutil.STATUS_STOPPED for process in self._family())
+        except psutil.Error:
+            return False
+
     def listening(self) -> list[int]:
         try:
-            root = psutil.Process(self._child.pid)
-            family = [root, *root.children(recursive=True)]
             found = {
                 connection.laddr.port
-                for process in family
+                for process in self._family()
                 for connection in process.net_connections("tcp")
                 if connection.status == psutil.CONN_LISTEN
             }
         except psutil.Error:
             return []
         return sorted(found)
+
+    def _family(self) -> list[psutil.Process]:
+        root = psutil.Process(self._child.pid)
+        return [root, *root.children(recursive=True)]
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -21,10 +21,12 @@ LAYERS = [
     {"execution"},
     {"plugin", "schedule"},
     {"judging"},
+    {"opening"},
     {"answers", "arena"},
     {"evidence"},
+    {"ground"},
     {"isolation", "unconfined"},
-    {"client", "faults", "history", "links", "processes", "relay", "services"},
+    {"client", "faults", "history", "links", "outsiders", "processes", "relay", "services"},
     {"runtime"},
     {
         "dialogue",

@@ -87,6 +87,10 @@ class Contained:
             self._container.pause()
             self._paused = True
 
+    @property
+    def frozen(self) -> bool:
+        return self._paused
+
     def resume(self) -> None:
         self._paused = False
         with talking(f"resume {self._name}"), _unless_ended():
