@@ -14,10 +14,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from kafka.errors import UnsupportedVersionError
 from kafka.protocol.admin import DescribeClusterResponse
 from kafka.protocol.api_key import ApiKey
 from kafka.protocol.consumer import ListOffsetsRequest, OffsetCommitRequest
-from kafka.protocol.metadata import ApiVersionsResponse, FindCoordinatorResponse, MetadataResponse
+from kafka.protocol.metadata import (
+    ApiVersionsRequest,
+    ApiVersionsResponse,
+    FindCoordinatorResponse,
+    MetadataResponse,
+)
 from kafka.protocol.producer import (
     InitProducerIdRequest,
     ProduceRequest,
@@ -200,7 +206,7 @@ class Dialogue:
 
     def _asks(self, frame: Frame) -> list[Ask]:
         if frame.api == ApiKey.ApiVersions:
-            return [Ask(frame.data, partial(_offered, version=frame.version))]
+            return [_asked_what_is_offered(frame)]
         if frame.version > _OFFERED_UP_TO.get(frame.api, frame.version):
             raise ValueError("a version that the process was not offered")
         if frame.api in _NAMING_BROKERS:
@@ -239,6 +245,24 @@ def _brokers_in(answer: Any) -> list[Any]:
     if isinstance(answer, ProduceResponse):
         return list(answer.node_endpoints or ())
     return list(answer.brokers)
+
+
+def _asked_what_is_offered(frame: Frame) -> Ask:
+    if frame.version <= _OFFERED_UP_TO[ApiKey.ApiVersions]:
+        return Ask(frame.data, partial(_offered, version=frame.version))
+    oldest = ApiVersionsRequest(version=0)
+    oldest.with_header(frame.correlation)
+    return Ask(bytes(oldest.encode(header=True, framed=True)), _refused)
+
+
+def _refused(data: bytes) -> bytes:
+    """What a broker says that does not know the version of the question; the client then asks in one
+    that it knows (KIP-511). Tansu would hang up instead.
+    """
+    answer = ApiVersionsResponse.decode(_offered(data, version=0), version=0, header=True, framed=True)
+    answer.error_code = UnsupportedVersionError.errno
+    answer.api_keys = [api for api in answer.api_keys if api.api_key == ApiKey.ApiVersions]
+    return bytes(answer.encode(header=True, framed=True))
 
 
 def _offered(data: bytes, *, version: int) -> bytes:

@@ -57,6 +57,7 @@ from labkit.services.embedded import Embedded
 AT = TcpAddress("127.0.0.1", 4000)
 ELSEWHERE = {"host": "broker.elsewhere", "port": 9092}
 KEYS = [0, 1, 2, 3, 8, 10, 11, 18, 22, 28, 60]  # the APIs that are read, and one that is not
+REQUESTS = st.tuples(st.sampled_from(KEYS), st.integers(0, 18), st.binary(max_size=64))
 PATIENCE_S = 20.0
 
 
@@ -141,7 +142,7 @@ def test_answers_name_the_link_where_they_named_the_broker(request_, answer):
 
 
 @settings(deadline=None)  # schemas are compiled when they are first needed
-@given(st.lists(st.tuples(st.sampled_from(KEYS), st.integers(0, 18), st.binary(max_size=64))))
+@given(st.lists(REQUESTS.filter(lambda request: request[0] != 18 or request[1] <= 4)))
 def test_requests_pass_byte_for_byte_whatever_they_hold(requests):
     data = b"".join(
         struct.pack("!ihhi", 8 + len(body), key, version, 7) + body for key, version, body in requests
@@ -177,6 +178,25 @@ def test_clients_are_offered_what_can_be_followed(version, error):
     }
     assert set(range(93)) - set(highest) == {78, 79}
     assert (offered.error_code, on_link.readable) == (error, True)
+
+
+def versions_asked_in(version: int) -> bytes:
+    """The question of a client that is newer than anything that is known here."""
+    return struct.pack("!ihhi", 23, 18, version, 7) + b"whatever is new"
+
+
+@pytest.mark.parametrize("version", [5, 99])
+def test_a_client_of_the_future_is_asked_to_speak_an_older_version(version):
+    on_link = dialogue()
+    known = [ApiVersionsResponse.ApiVersion(version=0, api_key=key, max_version=6) for key in range(20)]
+
+    assert sent(on_link, versions_asked_in(version)) == framed(ApiVersionsRequest(version=0))
+    given = answered(on_link, framed(ApiVersionsResponse(version=0, error_code=0, api_keys=known)))
+
+    told = ApiVersionsResponse.decode(given, version=0, header=True, framed=True)
+    assert told.error_code == 35
+    assert [(api.api_key, api.min_version, api.max_version) for api in told.api_keys] == [(18, 0, 4)]
+    assert (told.header.correlation_id, on_link.readable) == (7, True)
 
 
 def test_other_messages_pass_byte_for_byte_however_they_are_cut():
@@ -306,11 +326,15 @@ class Raw:
         self._socket.close()
 
     def ask(self, request: Any, answer: Any) -> Any:
-        self._socket.sendall(framed(request))
+        came = self.ask_with(framed(request))
+        return answer.decode(came, version=request.version, header=True, framed=True)
+
+    def ask_with(self, data: bytes) -> bytes:
+        """What is answered, size and all; nothing where the other side hangs up."""
+        self._socket.sendall(data)
         with self._socket.makefile("rb") as came:
             size = came.read(4)
-            data = size + came.read(*struct.unpack("!i", size))
-        return answer.decode(data, version=request.version, header=True, framed=True)
+            return size + came.read(*struct.unpack("!i", size)) if size else b""
 
 
 def fetched(at: TcpAddress, topic: str, *, wait_ms: int = 1) -> Any:
@@ -382,6 +406,26 @@ async def talk():
     await producer.stop()
 asyncio.run(talk())
 """
+THROUGH_LIBRDKAFKA = """
+from confluent_kafka import Consumer, Producer, TopicPartition
+producer = Producer({"bootstrap.servers": at, "enable.idempotence": True})
+for value in wanted:
+    producer.produce(topic, value)
+    assert producer.flush(10) == 0
+consumer = Consumer({
+    "bootstrap.servers": at, "group.id": topic, "auto.offset.reset": "earliest",
+    "session.timeout.ms": 1000, "heartbeat.interval.ms": 300, "enable.auto.commit": False,
+})
+consumer.subscribe([topic])
+found = []
+while len(found) < len(wanted):
+    record = consumer.poll(10)
+    assert record is not None and record.error() is None, record and record.error()
+    found.append(record.value())
+consumer.commit(asynchronous=False)
+tell(found, [consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)[1]])
+consumer.close()
+"""
 SET_UP = """
 import json, sys
 import psutil
@@ -402,7 +446,9 @@ def talk_of(client: str, link: Link, topic: str) -> list[object]:
 
 
 CLIENTS = pytest.mark.parametrize(
-    "client", [THROUGH_KAFKA_PYTHON, THROUGH_AIOKAFKA], ids=["kafka-python", "aiokafka"]
+    "client",
+    [THROUGH_KAFKA_PYTHON, THROUGH_AIOKAFKA, THROUGH_LIBRDKAFKA],
+    ids=["kafka-python", "aiokafka", "librdkafka"],
 )
 
 
@@ -529,6 +575,21 @@ def test_the_end_of_a_partition_lies_behind_its_last_record(link, unmended, topi
 
     assert end_of(link, topic, version=version) == 30
     assert end_of(unmended, topic, version=version) != 30
+
+
+def test_clients_that_are_newer_than_the_broker_are_not_hung_up_on(broker, link, unmended):
+    """Links do this before any broker: they cannot follow what they do not know."""
+    for way in (link, unmended):
+        with closing(Raw(way.address)) as raw:
+            refused = ApiVersionsResponse.decode(
+                raw.ask_with(versions_asked_in(5)), version=0, header=True, framed=True
+            )
+            asked_again = ApiVersionsRequest(version=refused.api_keys[0].max_version)
+
+            assert refused.error_code == 35
+            assert raw.ask(asked_again, ApiVersionsResponse).error_code == 0
+    with closing(Raw(broker.host.address)) as raw:
+        assert raw.ask_with(versions_asked_in(5)) == b""
 
 
 @pytest.mark.parametrize("version", [0, 1, 2])
