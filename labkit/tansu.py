@@ -6,6 +6,7 @@ take a broker: transactions, and the time that a group takes to notice a dead me
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from kafka.protocol.consumer import (
     FetchRequest,
     FetchResponse,
     IsolationLevel,
+    JoinGroupRequest,
     ListOffsetsRequest,
     ListOffsetsResponse,
     OffsetSpec,
@@ -27,6 +29,8 @@ from labkit.kafkawire import Ask, Frame, unmended
 LEAST_WAIT_MS, MOST_WAIT_MS = 1, 20
 # Older requests are answered with "unknown error" and no id.
 PRODUCER_ID_FROM = 3
+# Clients before this version do not come again with the name that they were given (KIP-394).
+MEMBER_ID_FROM = 4
 # The newest that is not of the flexible kind; it still goes by topics' names.
 _PROBE_VERSION = 11
 _BEYOND_ALL = 1 << 62
@@ -37,6 +41,7 @@ def mended(frame: Frame) -> list[Ask]:
     mends: dict[int, Callable[[Frame], list[Ask]]] = {
         ApiKey.Fetch: _fetch,
         ApiKey.InitProducerId: _producer_id,
+        ApiKey.JoinGroup: _join,
         ApiKey.ListOffsets: _offsets,
     }
     return mends.get(frame.api, unmended)(frame)
@@ -64,6 +69,15 @@ def _producer_id(frame: Frame) -> list[Ask]:
         return _written(lower)
 
     return [Ask(_written(request), lowered)]
+
+
+def _join(frame: Frame) -> list[Ask]:
+    """A nameless member, whom Tansu would send away with a name even if it is too old to know why."""
+    request = _read(JoinGroupRequest, frame)
+    if frame.version >= MEMBER_ID_FROM or request.member_id:
+        return unmended(frame)
+    request.member_id = f"{request.header.client_id or 'member'}-{uuid.uuid4()}"
+    return [Ask(_written(request))]
 
 
 def _offsets(frame: Frame) -> list[Ask]:

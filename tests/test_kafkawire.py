@@ -26,6 +26,8 @@ from kafka.protocol.consumer import (
     FetchResponse,
     HeartbeatRequest,
     HeartbeatResponse,
+    JoinGroupRequest,
+    JoinGroupResponse,
     ListOffsetsRequest,
     ListOffsetsResponse,
     OffsetCommitRequest,
@@ -601,6 +603,28 @@ def test_old_requests_for_a_producer_id_are_granted(link, unmended, version):
 
         assert 0 < ids[0] < ids[1]
         assert other.ask(request, InitProducerIdResponse).error_code != 0
+
+
+@pytest.mark.parametrize("version", [0, 2, 3])
+def test_old_clients_join_a_group_without_a_name(link, unmended, topic, version):
+    """As kafka-go does; only clients of later versions come again with the name that they were given."""
+    protocol = JoinGroupRequest.JoinGroupRequestProtocol(version=version, name="range", metadata=b"any")
+    request = JoinGroupRequest(
+        version=version,
+        group_id=topic,
+        session_timeout_ms=1000,
+        rebalance_timeout_ms=1000,
+        member_id="",
+        protocol_type="consumer",
+        protocols=[protocol],
+    )
+
+    with closing(Raw(link.address)) as raw, closing(Raw(unmended.address)) as other:
+        assert other.ask(request, JoinGroupResponse).error_code != 0
+        joined = raw.ask(request, JoinGroupResponse)
+
+    assert (joined.error_code, joined.leader) == (0, joined.member_id)
+    assert [member.member_id for member in joined.members] == [joined.member_id]
 
 
 def test_a_fetch_that_may_not_wait_brings_what_is_there(link, unmended, topic):
