@@ -14,6 +14,7 @@ import pytest
 
 from labkit.errors import LabkitError
 from labkit.execution import new_seed, open_ground
+from labkit.leaving import is_held, leave
 from labkit.plugin import GraderPlugin
 from labkit.result import EXIT_CODES, Verdict, overall
 from labkit.services.choice import PROVIDERS
@@ -42,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
         ) from None
     config.pluginmanager.register(grading)
     config.pluginmanager.register(grading.grader)
+    config.add_cleanup(grading.leave_if_held)  # the last of these comes first
     config.add_cleanup(grading.close)
 
 
@@ -82,6 +84,11 @@ class Grading:
             session.exitstatus = EXIT_CODES[Verdict.ERROR]
         elif self.grader.results:
             session.exitstatus = EXIT_CODES[overall(tuple(self.grader.results))]
+
+    def leave_if_held(self) -> None:
+        """Where a check is stuck, in which case nothing else would end this process."""
+        if is_held():
+            leave(EXIT_CODES[Verdict.ERROR])
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         faults = [self.grader.fault.message] if self.grader.fault else []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,11 @@ from labkit.result import Verdict
 
 if TYPE_CHECKING:
     from labkit.plugin import CheckItem, GraderPlugin
+
+# A grading of which nothing is heard for so long, or whose checks go on for so long after its end, is
+# stuck in code that heeds no stop. Far beyond anything that a lab waits for.
+SILENCE_S = 900.0
+CLOSING_S = 30.0
 
 
 class Schedule:
@@ -39,6 +44,8 @@ class Schedule:
         self._held: dict[CheckItem, Outcome] = {}
         self._opened = threading.Condition()
         self._open_arenas = 0
+        self._arenas: list[Future[None]] = []
+        self._running: set[str] = set()
         self._plugin = plugin
         self._ground = ground
         self._bench = bench
@@ -49,15 +56,37 @@ class Schedule:
     def outcomes(self) -> Iterator[tuple[CheckItem, Outcome]]:
         """Run everything; outcomes as they come. Raises LabkitError where the kit cannot go on."""
         arenas = self._by_arena()
-        with ThreadPoolExecutor(max_workers=len(arenas) + 1, thread_name_prefix="arena") as pool:
-            try:
-                yield from self._set_up()
-                for number, (name, items) in enumerate(arenas.items() if not self.done else ()):
-                    pool.submit(self._run_arena, name, items, first=number == 0)
-                while len(self.done) < len(self._plugin.items):
-                    yield from self._take(*self._events.get())
-            finally:
-                self._ground.stopping.set()
+        pool = ThreadPoolExecutor(max_workers=len(arenas) + 1, thread_name_prefix="arena")
+        try:
+            yield from self._set_up()
+            for number, (name, items) in enumerate(arenas.items() if not self.done else ()):
+                self._arenas.append(pool.submit(self._run_arena, name, items, first=number == 0))
+            while len(self.done) < len(self._plugin.items):
+                yield from self._take(*self._next_event())
+        finally:
+            self._ground.stopping.set()
+            self._close(pool)
+
+    def _next_event(self) -> tuple[CheckItem | str, Any]:
+        try:
+            return self._events.get(timeout=SILENCE_S)
+        except queue.Empty:
+            raise self._stuck() from None
+
+    def _close(self, pool: ThreadPoolExecutor) -> None:
+        """Wait for the arenas, but for no check that heeds no stop: only the process' end can end it."""
+        wait(self._arenas, timeout=CLOSING_S)
+        is_stuck = bool(self._running)
+        pool.shutdown(wait=not is_stuck)
+        if is_stuck:
+            raise self._stuck()
+
+    def _stuck(self) -> LabkitError:
+        where = ", ".join(sorted(self._running)) or "the start of services and processes"
+        return LabkitError(
+            f"labkit itself is stuck in {where}, your work is not to blame",
+            remedy="everything else is stopped; grade again, and report it if it gets stuck again",
+        )
 
     def _by_arena(self) -> dict[str, list[CheckItem]]:
         arenas: dict[str, list[CheckItem]] = {}
@@ -178,9 +207,16 @@ class Schedule:
         return self._ground.run.clock()
 
     def _run_check(self, arena: Arena, item: CheckItem) -> float:
-        """Run one check, unless it has been skipped already; seconds that it took."""
-        if item in self.done:
-            return 0.0
+        """Run one check, unless there is no need any more; seconds that it took."""
+        self._running.add(item.planned.id)
+        try:
+            if item in self.done or self._ground.stopping.is_set():
+                return 0.0
+            return self._judge(arena, item)
+        finally:
+            self._running.discard(item.planned.id)
+
+    def _judge(self, arena: Arena, item: CheckItem) -> float:
         self._events.put((item, None))
         begin = self._ground.run.clock()
         chance = self._plugin.chance_of(item.planned.id)

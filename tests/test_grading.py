@@ -5,12 +5,16 @@ Each test writes the checks that it wants to see graded into a copy of tests/con
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import textwrap
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from labkit.catalogue import Lab, read_lab
@@ -554,6 +558,52 @@ def test_a_user_who_stops_a_grading_gets_no_verdict(greeter, monkeypatch):
     monkeypatch.setattr(Log, "started", interrupt)
     with pytest.raises(KeyboardInterrupt):
         greeter.grade()
+
+
+STUCK = """
+    @check(points=1, kills=[], arena="broken")
+    def test_heeds_nothing(bench):
+        '''It never returns.'''
+        note("stuck")
+        while True:
+            time.sleep(0.01)
+"""
+FAILS = """
+    @check(points=1, kills=[], arena="only", gate=True)
+    def test_fails(bench):
+        '''The others are not run; the one that is stuck has begun.'''
+        while not Path(__file__).with_name("notes").exists():
+            time.sleep(0.01)
+        expect("none", equals="moin")
+"""
+HURRIED = """
+import runpy
+from labkit import schedule
+schedule.SILENCE_S, schedule.CLOSING_S = 4.0, 0.5
+runpy.run_module("labkit.proving.grading", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("other", [PASSES, FAILS], ids=["waited-for", "not-wanted-any-more"])
+def test_a_check_that_is_stuck_is_the_kits_own_fault_and_leaves_nothing(greeter, tmp_path, other):
+    greeter.write(word=STUCK + other)
+    (temp := tmp_path / "temp").mkdir()
+    arguments = (greeter.lab.folder, greeter.submission, "embedded", "7", tmp_path / "result")
+
+    ended = subprocess.run(
+        [sys.executable, "-c", HURRIED, *map(str, arguments)],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "TMPDIR": str(temp)},
+    )
+
+    assert b"labkit itself is stuck in heeds-nothing, your work is not to blame" in ended.stderr
+    assert ended.returncode == 3
+    assert greeter.notes == ["stuck"]
+    assert list(temp.iterdir()) == []
+    assert not (tmp_path / "result").exists()
+    assert not [one for one in psutil.process_iter(["environ"]) if str(temp) in str(one.info["environ"])]
 
 
 def test_the_users_own_pytest_settings_are_left_out(greeter, monkeypatch):

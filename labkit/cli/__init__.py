@@ -15,6 +15,7 @@ import click
 from labkit.cli.ending import exit_code
 from labkit.cli.grade import grade
 from labkit.cli.lab import lab
+from labkit.leaving import leave
 
 
 def grade_main() -> NoReturn:
@@ -28,4 +29,4 @@ def lab_main() -> NoReturn:
 def _main(command: click.Command) -> NoReturn:
     # CI systems end a job by SIGTERM: everything is closed in order then, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(exit_code(command, sys.argv[1:]))
+    leave(exit_code(command, sys.argv[1:]))

@@ -13,6 +13,7 @@ from pathlib import Path
 from labkit.catalogue import read_lab
 from labkit.errors import LabkitError
 from labkit.execution import Order, grade
+from labkit.leaving import leave
 
 
 def main(lab: str, submission: str, provider: str, seed: str, file: str, *only: str) -> int:
@@ -39,4 +40,4 @@ def main(lab: str, submission: str, provider: str, seed: str, file: str, *only: 
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    leave(main(*sys.argv[1:]))
