@@ -1,6 +1,6 @@
 """The grader's HTTP client: it records every exchange with the interval in which it was decided.
 
-Each request goes out on a connection of its own, so that no stale connection can blur what
+Each request goes out once, on a connection of its own, so that no stale connection can blur what
 happened, and has one deadline for the whole exchange, however slowly its bytes drip in.
 """
 
@@ -255,7 +255,24 @@ def _new_session(new_socket: Callable[[Any], socket.socket]) -> aiohttp.ClientSe
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=True,
         headers={"User-Agent": "labkit", "Accept": "application/json, application/problem+json, */*;q=0.5"},
+        middlewares=[_sent_once],
     )
+
+
+class _CutOff(Exception):
+    """The connection ended before an answer."""
+
+
+async def _sent_once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """aiohttp sends a GET, PUT or DELETE once more, unseen, after the two errors that are caught last."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _CutOff from error
 
 
 class _AnswerTooLong(Exception):
@@ -281,6 +298,6 @@ def _what_failed(error: BaseException) -> tuple[str, Done]:
         return "an answer that is not HTTP", Done.UNKNOWN
     if isinstance(error, aiohttp.ClientPayloadError):
         return "an answer that broke off", Done.UNKNOWN
-    if isinstance(error, aiohttp.ClientError | OSError):
+    if isinstance(error, _CutOff | aiohttp.ClientError | OSError):
         return "connection closed without an answer", Done.UNKNOWN
     raise error

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -309,6 +310,21 @@ def test_a_reset_connection_leaves_open_what_was_done(loop):
     got = exchange(loop, reset)
 
     assert (got.failure, got.done) == ("connection closed without an answer", Done.UNKNOWN)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "POST"])
+@pytest.mark.parametrize("linger", [b"\0" * 8, b"\1" + b"\0" * 7], ids=["closed", "reset"])
+def test_no_request_is_ever_sent_again_unseen(loop, method, linger):
+    """It may have been carried out: a second one would be charged to the service."""
+
+    def end(connection: socket.socket, _: bytes) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    with closing(Server(end)) as server, client_of(loop, server.address) as client:
+        got = client.send(replace(PING, method=method))
+
+    assert (got.failure, got.done) == ("connection closed without an answer", Done.UNKNOWN)
+    assert len(server.heads) == 1
 
 
 def test_a_late_machine_prolongs_the_deadline(loop):
