@@ -139,6 +139,7 @@ class Entrance:
         self._listening = None
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._ask_for_body(request)
         body = bytearray()
         async for part in request.content.iter_any():
             body += part
@@ -158,6 +159,12 @@ class Entrance:
         with suppress(AttributeError):  # the caller has left already
             request.transport.abort()  # type: ignore[union-attr]
         return web.Response()
+
+    def _ask_for_body(self, request: web.BaseRequest) -> None:
+        """Some callers send none before they are told to go on: curl, or clients of Java and .NET."""
+        expected = request.headers.get("Expect", "").lower()
+        if expected == "100-continue" and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def _reply(self, call: Call) -> Reply | None:
         try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -77,6 +79,60 @@ def test_a_call_is_answered_and_recorded_whole(entrance, outsider):
     assert (call.process, call.method, call.path, call.body) == ("worker-1", "POST", "/jobs?a=1", b'{"n": 2}')
     assert call.headers["idempotency-key"] == "k-1"
     assert call.at == 7.5
+
+
+def spoken_to(entrance: Entrance) -> socket.socket:
+    host, _, port = entrance.address.partition(":")
+    return socket.create_connection((host, int(port)), timeout=PATIENCE_S)
+
+
+def head(*lines: str, length: int) -> bytes:
+    return "\r\n".join(
+        ["POST /jobs HTTP/1.1", "Host: partner", *lines, f"Content-Length: {length}", "", ""]
+    ).encode()
+
+
+def answer_on(connection: socket.socket) -> bytes:
+    """Until the end of its body."""
+    came = b""
+    while not came.endswith(b'{"taken": true}'):
+        more = connection.recv(1 << 16)
+        assert more, came
+        came += more
+    return came
+
+
+@pytest.mark.parametrize("expectation", ["100-continue", "100-Continue"])
+def test_a_caller_that_waits_to_be_told_so_sends_its_body(entrance, outsider, expectation):
+    with spoken_to(entrance) as connection:
+        for number in range(2):
+            connection.sendall(head(f"Expect: {expectation}", length=8))
+            assert connection.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(b'{"n": %d}' % number)
+
+            assert answer_on(connection).startswith(b"HTTP/1.1 201 Created\r\n")
+
+    assert [call.body for call in outsider.calls] == [b'{"n": 0}', b'{"n": 1}']
+
+
+def test_a_caller_that_offers_http_2_is_served_as_it_is(entrance, outsider):
+    """As Java's HttpClient does by default, with each request until it has an answer."""
+    offer = (
+        "Connection: Upgrade, HTTP2-Settings",
+        "Upgrade: h2c",
+        "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk",
+    )
+    with spoken_to(entrance) as connection:
+        for number in range(2):
+            connection.sendall(head(*offer, length=8) + b'{"n": %d}' % number)
+            assert answer_on(connection).startswith(b"HTTP/1.1 201 Created\r\n")
+
+        connection.sendall(head(*offer, length=8))
+        time.sleep(0.1)  # a body that comes in pieces
+        connection.sendall(b'{"n": 2}')
+        assert answer_on(connection).startswith(b"HTTP/1.1 201 Created\r\n")
+
+    assert [call.body for call in outsider.calls] == [b'{"n": %d}' % number for number in range(3)]
 
 
 def test_each_process_has_an_address_of_its_own(loop, entrance, outsider):
