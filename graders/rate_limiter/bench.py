@@ -73,6 +73,7 @@ class Bench:
     nothing_rejected = answers.nothing_rejected
     retry_after = answers.retry_after
     lawful_remaining = answers.lawful_remaining
+    in_rounds = races.in_rounds
     burst_at_redis = races.burst_at_redis
     lose_a_race = races.lose_a_race
     bursts_around_a_turn = turns.bursts_around_a_turn
@@ -255,6 +256,10 @@ class Bench:
         self.arena.sleep(DOUBT_AFTER_S)
         slow = any(exchange.starved and exchange.received - exchange.sent > SLOW_S for exchange in self._seen)
         return TOO_BUSY if slow or any(map(self.may_be_policy, self._seen)) else None
+
+    def forget(self) -> None:
+        """What was asked before is no doubt about what comes."""
+        self._seen.clear()
 
     def fail(
         self,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from labkit import Exchange, Inconclusive
+from labkit import CheckFailed, Exchange, Inconclusive
 
 from .spent import TOO_BUSY
 
@@ -16,6 +17,27 @@ if TYPE_CHECKING:
 HELD_S = 0.08
 SLOW_REDIS_S = 0.1
 REACHED_WITHIN_S = 5.0
+
+
+def in_rounds(bench: Bench, rounds: int, judge: Callable[[], None]) -> None:
+    """Judge so many times. A round in doubt says nothing; Inconclusive where all of them are."""
+    doubts = [doubt for _ in range(rounds) if (doubt := _doubt_in_round(bench, judge)) is not None]
+    if len(doubts) == rounds:
+        raise Inconclusive(doubts[-1])
+
+
+def _doubt_in_round(bench: Bench, judge: Callable[[], None]) -> str | None:
+    bench.forget()
+    try:
+        judge()
+    except Inconclusive as inconclusive:
+        return str(inconclusive)
+    except CheckFailed as failure:
+        doubt = None if failure.sure else bench.doubt()
+        if doubt is None:
+            raise
+        return doubt
+    return None
 
 
 def burst_at_redis(bench: Bench, client: str, count: int) -> Spent:
