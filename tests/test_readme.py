@@ -31,7 +31,7 @@ EXIT_CODES = {
     "grade limiter": 1,
     "grade rate-limiter limiter --keep-going --json result.json --junit report.xml": 1,
 }
-# Minutes each; `.ci/run` runs this one.
+# Minutes each; `.ci/run` does this one, lab by lab.
 RUN_BY_CI = {"lab prove"}
 
 
@@ -78,9 +78,9 @@ def test_opens_with_two_commands_of_one_line_each():
 def test_ci_runs_the_first_two_as_they_stand():
     script = (ROOT / ".ci/run").read_text(encoding="utf-8")
 
-    assert "first_grading() { commanded 1; }" in script
-    assert "tests() { commanded 2; }" in script
-    assert "proof() { .venv/bin/lab prove; }" in script
+    assert 'first_grading() { graded "the first grading" commanded 1; }' in script
+    assert "tests() { tested commanded 2; }" in script
+    assert '.venv/bin/lab prove "$lab" || code=$?' in script
     assert "for each in packages first_grading tests style proof engine containers wheel;" in script
 
 
