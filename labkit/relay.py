@@ -59,7 +59,8 @@ class Traffic:
 
     def trap_for(self, request: object) -> Trap[Any] | None:
         """The trap that this request falls into."""
-        self.traps = [trap for trap in self.traps if not trap.is_sprung]
+        # In place: `Link.trap` may have the list in its hand already, on another thread.
+        self.traps[:] = [trap for trap in self.traps if not trap.is_sprung]
         return next((trap for trap in self.traps if trap.takes(request)), None)
 
 

@@ -16,9 +16,11 @@ from labkit import Way
 from labkit.links import Link
 from labkit.loop import Loop
 from labkit.pgwire import Dialogue, Statement, statements_in
+from labkit.relay import Traffic
 from labkit.run import Run
 from labkit.services.embedded import Embedded
 from labkit.services.postgres import Postgres
+from labkit.traps import Trap
 
 SELECT = "SELECT id, name FROM products WHERE id = %s"
 PATIENCE_S = 10.0
@@ -267,3 +269,15 @@ def test_a_trap_lets_the_statements_beyond_its_number_pass(database, link):
 def name_of(database: Postgres, id: int) -> str:
     with database.connect() as admin:
         return admin.execute("SELECT name FROM products WHERE id = %s", [id]).fetchone()[0]
+
+
+def test_a_trap_laid_while_requests_pass_is_there_for_the_next(loop):
+    traffic = Traffic("postgres", None)
+    trap = Trap[Statement](loop, lambda statement: statement.commits, way=Way.THERE, most=1)
+    commit = Statement(0.0, "COMMIT", in_transaction=False)
+
+    lay = traffic.traps.append  # as the grader's thread takes it
+    traffic.trap_for(commit)  # on the loop's thread, in between
+    lay(trap)
+
+    assert traffic.trap_for(commit) is trap
