@@ -28,7 +28,7 @@ from labkit.result import CheckResult, EvidenceRow, Verdict
 LEAVING = (Stopped,)
 # What got in the way of a check passes, as a rule: it is tried again, after pauses of seconds. The last
 # is longer than a service may hold on to what it has learnt while it was starved.
-_PAUSES_S = (0.5, 2.0, RECOVERY_S + 0.5)
+PAUSES_S = (0.5, 2.0, RECOVERY_S + 0.5)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def outcome_of(function: Callable[[Any], None], new_bench: Callable[[], Any], ar
 
     Each try has a bench of its own: what one has seen is no doubt about the next.
     """
-    for pause_s in (*_PAUSES_S, None):
+    for pause_s in (*PAUSES_S, None):
         outcome = _tried(function, new_bench(), arena)
         if outcome is None or outcome.verdict is not Verdict.INCONCLUSIVE or outcome.own_fault:
             break

@@ -385,16 +385,19 @@ prove([read_lab(Path(sys.argv[1]))], mutant=None, whole=True, repeat=1, jobs=2, 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_proof_that_is_ended_leaves_nothing(number, greeter):
-    edit(greeter.grader / "test_word.py", "    expect(", "    bench.arena.sleep(60)\n    expect(")
+    edit(greeter.grader / "test_word.py", "    expect(", "    bench.arena.sleep(600)\n    expect(")
     command = [sys.executable, "-c", DRIVER, str(greeter.folder)]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _wait_for(lambda: any(map(_running, _marks(greeter))), within_s=15)
-    marks = _marks(greeter)
+    try:
+        _wait_for(lambda: any(map(_running, _marks(greeter))), within_s=60)
+        marks = _marks(greeter)
 
-    child.send_signal(number)
-    child.wait(20)
+        child.send_signal(number)
+        child.wait(60)
 
-    _wait_for(lambda: not any(map(gradings._marked, marks)), within_s=5)
+        _wait_for(lambda: not any(map(gradings._marked, marks)), within_s=30)
+    finally:
+        child.kill()
 
 
 def _marks(lab: Lab) -> set[str]:
