@@ -124,7 +124,7 @@ def test_only_labs_that_are_not_proven_are_proven_again(checkout):
     assert again_in(ended) == ["the proof of second-lab"]
 
 
-@pytest.mark.parametrize(("codes", "code"), [((1, 0, 1), 1), ((3,), 3)])
+@pytest.mark.parametrize(("codes", "code"), [((1, 0, 1), 1), ((0, 3, 3), 3), ((2,), 2)])
 def test_what_is_not_proven_twice_or_breaks_is_final(checkout, codes, code):
     checkout.plays("lab", *codes)
 
