@@ -13,6 +13,8 @@ from labkit.history import (
     unjustified_rejection,
 )
 
+from .starving import starvation
+
 if TYPE_CHECKING:
     from .bench import Bench
 
@@ -154,7 +156,12 @@ def test_silence_brings_the_budget_back(bench: Bench) -> None:
         )
 
 
-@check(points=4, kills=["rejected-requests-are-counted", "window-less-a-margin"], arena="brisk", needs=LIMITS)
+@check(
+    points=4,
+    kills=["rejected-requests-are-counted", "window-less-a-margin", "a-refusal-restarts-the-refill"],
+    arena="brisk",
+    needs=LIMITS,
+)
 def test_a_rejected_request_consumes_nothing(bench: Bench) -> None:
     """Rejected requests consume nothing: a client at five times its rate gets about L per window, no more."""
     spent = bench.pace(
@@ -167,6 +174,13 @@ def test_a_rejected_request_consumes_nothing(bench: Bench) -> None:
     bench.holds(
         unjustified_rejection(spent.decisions, limit=bench.limit, window=bench.window),
         hint="do rejected requests count against the client, or prolong its window?"
+        if spent.admitted
+        else None,
+        reading="The laws",
+    )
+    bench.holds(
+        starvation(spent.decisions, limit=bench.limit, window=bench.window),
+        hint="does a rejection set back what has flowed in since, or the clock that it flows in by?"
         if spent.admitted
         else None,
         reading="The laws",
