@@ -166,8 +166,9 @@ class Bench:
             hints=[(lambda _: hint is not None, hint or "")],
             evidence=lambda: self.story(exchange, exchange),
             reading=reading,
-            # No slowness makes a bad request a good one.
-            sure=400 in wanted and exchange.status in range(200, 300),
+            # No slowness makes a bad request a good one, nor lets anybody know what could not be asked.
+            sure=(400 in wanted and exchange.status in range(200, 300))
+            or (503 in wanted and exchange.status in (200, 404)),
         )
 
     def refused(self, exchange: Exchange, *wanted: int, reading: str, hint: str | None = None) -> None:

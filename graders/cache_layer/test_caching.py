@@ -37,9 +37,14 @@ def test_a_repeated_get_is_a_hit(bench: Bench) -> None:
     )
 
 
-@check(points=2, kills=["integers-through-floats", "empty-becomes-null"], arena="short", needs=SERVED)
+@check(
+    points=2,
+    kills=["integers-through-floats", "empty-becomes-null", "lists-through-floats"],
+    arena="short",
+    needs=SERVED,
+)
 def test_hits_equal_misses(bench: Bench) -> None:
-    """The cached answer is the same JSON value as the first: null, "", 0, {}, [], false, 2^53+1."""
+    """The cached answer is the same JSON value as the first, also in lists: null, "", 0, {}, [], 2^53+1."""
     for description, price, attributes in (
         (None, 0, {}),
         ("", BEYOND_FLOATS, {"n": BEYOND_FLOATS, "big": LARGEST_ID}),
@@ -52,6 +57,7 @@ def test_hits_equal_misses(bench: Bench) -> None:
         for _ in range(REPEATS):
             bench.shows(bench.get(product.id), product, reading="Caching", hint=CHANGED)
             bench.arena.sleep(0.02)
+        bench.lists(bench.ask(bench.list_request([product.id], "web-1")), [product], reading="Caching")
 
 
 @check(
@@ -65,6 +71,11 @@ def test_every_key_has_a_time_to_live(bench: Bench) -> None:
     products, written = [bench.product() for _ in range(MANY_PRODUCTS)], bench.product()
     for longest_s, what, act in (
         (bench.ttl, "GETs of products", lambda: [bench.get(product.id) for product in products]),
+        (
+            bench.ttl,
+            "a list",
+            lambda: bench.ask(bench.list_request([product.id for product in products], "web-1")),
+        ),
         (max(bench.negative_ttl, 10), "a GET of a missing id", lambda: bench.get(bench.absent_id())),
         (bench.ttl, "a PUT", lambda: bench.put(written.renamed("written"))),
         (max(bench.negative_ttl, 10), "a DELETE", lambda: bench.delete(written.id)),

@@ -43,12 +43,17 @@ def test_a_missing_product_is_404(bench: Bench) -> None:
         bench.refused(bench.get(id, process), 404, reading="Products")
 
 
-@check(points=2, kills=["creation-answers-200"], arena="long", needs=SERVED)
+@check(points=2, kills=["creation-answers-200", "an-equal-put-changes-nothing"], arena="long", needs=SERVED)
 def test_put_creates_then_replaces(bench: Bench) -> None:
     """PUT creates with 201 and version 1, replaces with 200 and the next version, and answers the product."""
     product = bench.new_product()
-    for version in (1, 2, 3):
-        wanted = replace(product, name=f"version {version}", version=version)
+    for version, name in (
+        (1, "made"),
+        (2, "replaced"),
+        (3, "replaced by its equal"),
+        (4, "replaced by its equal"),
+    ):
+        wanted = replace(product, name=name, version=version)
         answer = bench.put(wanted)
 
         bench.shows(answer, wanted, reading="Products")
@@ -88,7 +93,12 @@ def test_lists_keep_the_order_asked(bench: Bench) -> None:
     bench.lists(bench.ask(bench.list_request([*full, ids[0]], "web-1")), products[:1], reading="Lists")
     bench.lists(bench.ask(bench.list_request(full[:1], "web-1")), [], reading="Lists")
 
-    for refused, wanted in (([*full, *ids[:2]], [400]), ("", [400]), (f"{ids[0]},x", [400, 404, 422])):
+    no_id = [f"{ids[0]},{other}" for other in ("x", "0", LARGEST_ID + 1)]
+    for refused, wanted in (
+        ([*full, *ids[:2]], [400]),
+        ("", [400]),
+        *((one, [400, 404, 422]) for one in no_id),
+    ):
         answer = bench.ask(bench.list_request(refused, "web-1"))
         bench.refused(answer, *wanted, reading="Lists", hint="1 to 100 ids, every one an id")
 
