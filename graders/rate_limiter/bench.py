@@ -46,8 +46,8 @@ ARENAS = {
     "brisk": _setup(limit=20, window_ms=1_000, replicas=2),
     # the smallest of everything
     "small": _setup(limit=1, window_ms=500, replicas=1, exclusive=True),
-    # a limit that does not divide its window, and more than a second for each request of it
-    "trickle": _setup(limit=3, window_ms=4_100, replicas=1, skew={"web-1": 1.0}),
+    # a window whose length, and the share of it for one request, are not rounded up to the nearest second
+    "trickle": _setup(limit=3, window_ms=4_450, replicas=1, skew={"web-1": 1.0}),
     # clocks that differ by half a window
     "clocks": _setup(limit=10, window_ms=3_000, replicas=2, skew={"web-1": 0.75, "web-2": -0.75}),
     "lifecycle": _setup(limit=10, window_ms=600_000, replicas=2, exclusive=True),
