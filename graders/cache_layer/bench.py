@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import string
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from labkit import (
@@ -30,6 +32,8 @@ TOO_BUSY = "the machine was too busy: the service may have given up waiting for 
 # By then the answers that were on their way beside the one in question have come as well.
 DOUBT_AFTER_S = 0.3
 PRODUCTS = "/products"
+# Characters of a long description.
+LONG = 400
 
 
 def _setup(*, ttl: int, negative_ttl: int, replicas: int, **more: Any) -> Setup:
@@ -66,6 +70,7 @@ class Bench:
     times_to_live = entries.times_to_live
     entry_rows = entries.entry_rows
     spoil_entries = entries.spoil_entries
+    replace_entries = entries.replace_entries
     cost_of = costs.cost_of
     statements_between = costs.statements_between
     loads_of_all = costs.loads_of_all
@@ -75,6 +80,7 @@ class Bench:
     while_committed = races.while_committed
     while_at_redis = races.while_at_redis
     patiently = races.patiently
+    one_by_one = races.one_by_one
     works_without_redis = outages.works_without_redis
     cut_off_from_redis = outages.cut_off_from_redis
     expect_hits_again = outages.expect_hits_again
@@ -89,6 +95,13 @@ class Bench:
     def product(self) -> Product:
         """A product in the table that nobody has asked for or written yet."""
         return self.stock.take()
+
+    def long_product(self) -> Product:
+        """A product that nobody has asked for yet, with some hundred characters that no packing shortens."""
+        long = "".join(self.chance.choices(string.ascii_letters + string.digits, k=LONG))
+        product = replace(self.product(), description=long)
+        self.stock.change(product)
+        return product
 
     def absent_id(self) -> int:
         """An id that is not in the table and that nobody has asked for yet."""
@@ -153,8 +166,9 @@ class Bench:
             hints=[(lambda _: hint is not None, hint or "")],
             evidence=lambda: self.story(exchange, exchange),
             reading=reading,
-            # No slowness makes a bad request a good one.
-            sure=400 in wanted and exchange.status in range(200, 300),
+            # No slowness makes a bad request a good one, nor lets anybody know what could not be asked.
+            sure=(400 in wanted and exchange.status in range(200, 300))
+            or (503 in wanted and exchange.status in (200, 404)),
         )
 
     def refused(self, exchange: Exchange, *wanted: int, reading: str, hint: str | None = None) -> None:

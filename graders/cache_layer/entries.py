@@ -8,9 +8,12 @@ from labkit import EvidenceRow
 
 if TYPE_CHECKING:
     from .bench import Bench
+    from .stock import Product
 
 # Shorter ones are marks and counters, not entries.
 SHORTEST_ENTRY = 20
+# What only an entry of a long product is, compressed or not.
+LONG_ENTRY = 200
 
 
 def redis_of(bench: Bench) -> Any:
@@ -34,6 +37,24 @@ def entry_rows(bench: Bench) -> list[EvidenceRow]:
     return [
         EvidenceRow(now, "redis", key, f"PTTL {time}") for key, time in sorted(_times(bench).items())[:10]
     ]
+
+
+def replace_entries(bench: Bench, product: Product) -> int:
+    """Put a list in the place of every key that is long enough for `product`'s entry; how many there were.
+
+    No guard, lock or generation is that long, if the product is.
+    """
+    count = 0
+    with redis_of(bench) as redis:
+        for key in redis.scan_iter(count=1000, _type="STRING"):
+            if redis.strlen(key) >= LONG_ENTRY:
+                time_ms = redis.pttl(key)
+                redis.delete(key)
+                redis.rpush(key, "an entry of another program, in another type", product.name)
+                redis.pexpire(key, max(time_ms, 1))
+                count += 1
+    bench.arena.tell("redis", f"{count} entries replaced by lists")
+    return count
 
 
 def spoil_entries(bench: Bench, rubbish: bytes) -> int:

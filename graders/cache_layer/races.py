@@ -7,6 +7,7 @@ settled is judged.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cached_property
 from threading import Event
@@ -44,6 +45,14 @@ class Held:
     def answer(self) -> Exchange:
         """Wait for the end of the request, once it is released."""
         return self._bench.seen(self._waiting.result())
+
+    def ends(self, *, within: float) -> None:
+        """Wait for its end, for so many seconds at most."""
+        self._bench.arena.wait_for(self._waiting.done, within=within)
+
+    @property
+    def ended(self) -> bool:
+        return self._waiting.done()
 
     def wait_for(self, caught: Event, what: str) -> None:
         """Wait until it is held, or has ended without coming by."""
@@ -98,6 +107,18 @@ def patiently(
     waiting = [bench.begin(request) for request in requests]
     bench.arena.wait_for(lambda: all(each.done() for each in waiting), within=within)
     return lambda: [bench.came(each.result()) for each in waiting]
+
+
+def one_by_one(bench: Bench, *requests: Request, within: float = PATIENCE_S) -> Callable[[], list[Exchange]]:
+    """Like `patiently`, but each begins when the one before it has ended; those left begin afterwards."""
+    end = bench.arena.clock() + within
+    waiting: list[Future[Exchange]] = []
+    for request in requests:
+        waiting.append(bench.begin(request))
+        if not bench.arena.wait_for(waiting[-1].done, within=end - bench.arena.clock()):
+            break
+    left = requests[len(waiting) :]
+    return lambda: [*(bench.came(each.result()) for each in waiting), *map(bench.ask, left)]
 
 
 @contextmanager

@@ -43,12 +43,17 @@ def test_a_missing_product_is_404(bench: Bench) -> None:
         bench.refused(bench.get(id, process), 404, reading="Products")
 
 
-@check(points=2, kills=["creation-answers-200"], arena="long", needs=SERVED)
+@check(points=2, kills=["creation-answers-200", "an-equal-put-changes-nothing"], arena="long", needs=SERVED)
 def test_put_creates_then_replaces(bench: Bench) -> None:
     """PUT creates with 201 and version 1, replaces with 200 and the next version, and answers the product."""
     product = bench.new_product()
-    for version in (1, 2, 3):
-        wanted = replace(product, name=f"version {version}", version=version)
+    for version, name in (
+        (1, "made"),
+        (2, "replaced"),
+        (3, "replaced by its equal"),
+        (4, "replaced by its equal"),
+    ):
+        wanted = replace(product, name=name, version=version)
         answer = bench.put(wanted)
 
         bench.shows(answer, wanted, reading="Products")
@@ -88,12 +93,17 @@ def test_lists_keep_the_order_asked(bench: Bench) -> None:
     bench.lists(bench.ask(bench.list_request([*full, ids[0]], "web-1")), products[:1], reading="Lists")
     bench.lists(bench.ask(bench.list_request(full[:1], "web-1")), [], reading="Lists")
 
-    for refused, wanted in (([*full, *ids[:2]], [400]), ("", [400]), (f"{ids[0]},x", [400, 404, 422])):
+    no_id = [f"{ids[0]},{other}" for other in ("x", "0", LARGEST_ID + 1)]
+    for refused, wanted in (
+        ([*full, *ids[:2]], [400]),
+        ("", [400]),
+        *((one, [400, 404, 422]) for one in no_id),
+    ):
         answer = bench.ask(bench.list_request(refused, "web-1"))
         bench.refused(answer, *wanted, reading="Lists", hint="1 to 100 ids, every one an id")
 
 
-@check(points=2, kills=["an-id-too-large-is-a-500"], arena="long", needs=SERVED)
+@check(points=2, kills=["an-id-too-large-is-a-500", "keys-through-floats"], arena="long", needs=SERVED)
 def test_ids_out_of_range_are_refused(bench: Bench) -> None:
     """Ids are 1 to 2^63-1, the largest included; whatever else stands there gets 400 or 404."""
     largest = replace(bench.new_product(), id=LARGEST_ID)
@@ -101,13 +111,26 @@ def test_ids_out_of_range_are_refused(bench: Bench) -> None:
         bench.ask(bench.request("PUT", largest.id, "web-1", largest.body)), 200, 201, reading="The answers"
     )
     bench.has_status(bench.get(largest.id), 200, reading="The answers", hint="2^63-1 is an id")
+    for neighbour in (BEYOND_FLOATS - 1, BEYOND_FLOATS):
+        product = replace(bench.new_product(f"of {neighbour}"), id=neighbour)
+        written = bench.put(product)
+        bench.table_holds(product, since=written)
+    for neighbour in (BEYOND_FLOATS, BEYOND_FLOATS - 1) * 2:
+        product = replace(product, name=f"of {neighbour}", id=neighbour)
+        hint = "as a float this id is another's: 2^53 + 1 and 2^53 are the same to it"
+        bench.shows(bench.get(neighbour), product, reading="The answers", hint=hint)
     for id in ("0", "-1", LARGEST_ID + 1, 10**40, "abc", "1.5", "1e3", "%20", "%27"):
         for method, body in (("GET", None), ("PUT", largest.body), ("DELETE", None)):
             answer = bench.ask(bench.request(method, id, "web-1", body))
             bench.refused(answer, 400, 404, 422, reading="The answers", hint="no row can have this id")
 
 
-@check(points=2, kills=["a-negative-price-is-stored", "a-wrong-type-is-a-500"], arena="long", needs=WRITES)
+@check(
+    points=2,
+    kills=["a-negative-price-is-stored", "a-wrong-type-is-a-500", "a-text-with-nul-is-a-503"],
+    arena="long",
+    needs=WRITES,
+)
 def test_bad_bodies_change_nothing(bench: Bench) -> None:
     """A PUT with malformed JSON, a wrong type, a missing member or a value out of range gets 400 or 422."""
     product = bench.product()
@@ -118,6 +141,8 @@ def test_bad_bodies_change_nothing(bench: Bench) -> None:
     wrong += [right | {"name": name} for name in (None, 5, [], {})]
     wrong += [right | {"description": 5}, right | {"attributes": []}, right | {"attributes": "{}"}]
     wrong += [right | {"attributes": None}]
+    # JSON that neither a text nor a jsonb of Postgres can hold
+    wrong += [right | {"name": "a\0b"}, right | {"description": "a\0b"}, right | {"attributes": {"a": "\0"}}]
     for body in wrong:
         answer = bench.ask(bench.request("PUT", product.id, "web-1", body))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from labkit import Request, check, expect
+from labkit import CheckFailed, Request, check, expect
 
 if TYPE_CHECKING:
     from .bench import Bench
@@ -13,10 +13,21 @@ if TYPE_CHECKING:
 HITS = "a-repeated-get-is-a-hit"
 LISTS = "lists-keep-the-order-asked"
 
+COLD = 3
 
-@check(points=3, kills=["two-round-trips-for-a-hit"], arena="counted", needs=HITS)
+
+@check(points=2, kills=["two-round-trips-for-a-hit", "says-hit-for-ever"], arena="counted", needs=HITS)
 def test_a_hit_takes_one_round_trip(bench: Bench) -> None:
-    """A repeated GET takes no statement to Postgres and one round trip to Redis."""
+    """A repeated GET takes no statement to Postgres and one round trip to Redis, and only then says hit."""
+    cold = [bench.cost_of(bench.request("GET", bench.product().id, "web-1")) for _ in range(COLD)]
+    said = [cost.answer.headers.get("x-cache", "").strip().lower() for cost in cold if cost.statements]
+    if said and set(said) == {"hit"}:
+        raise CheckFailed(
+            expected="X-Cache: miss for what nobody has asked for, and Postgres was asked about",
+            observed=f"X-Cache: hit, {len(said)} times of {len(cold)}",
+            evidence=bench.story(cold[0].answer, cold[-1].answer),
+            reading="Caching",
+        )
     product = bench.product()
     bench.warm(product)
 

@@ -21,7 +21,7 @@ TAKEN_OVER_WITHIN_S = 3.0
 
 
 @check(
-    points=3,
+    points=2,
     kills=["everybody-loads", "waiters-load-again", "lock-released-by-another"],
     arena="counted",
     needs=HITS,
@@ -70,7 +70,7 @@ def test_different_products_load_side_by_side(bench: Bench) -> None:
         )
 
 
-@check(points=3, kills=["lock-lives-too-long"], arena="races", needs=HITS)
+@check(points=2, kills=["lock-lives-too-long"], arena="races", needs=HITS)
 def test_a_killed_filler_holds_nobody_up(bench: Bench) -> None:
     """A replica killed while it fills an entry: another fills it within 3 s, and nobody waits longer."""
     product = bench.product()

@@ -27,6 +27,26 @@ def expect_still_rejected(bench: Bench, request: Request, disguise: str) -> None
     )
 
 
+def expect_no_new_client(bench: Bench, request: Request, disguise: str) -> None:
+    """`request` comes from a client that is over budget, by a method that need not be offered at all.
+
+    Whether 429 or "no such method" is said first is the service's own; what else it says must be about
+    the spent budget.
+    """
+    answer = bench.ask(request)
+    if bench.may_be_policy(answer):
+        return
+    expect(
+        answer.status,
+        one_of=(429, 404, 405, 501),
+        unit=f"for a client over budget that comes with {disguise}",
+        hints={200: f"{disguise} makes a new client of it"},
+        evidence=rows_of([answer], mark=answer),
+        reading="Identity",
+        sure=not bench.looks_like_policy(answer),
+    )
+
+
 def nothing_rejected(bench: Bench, spent: Spent) -> Exception:
     """What to raise where a client over its limit was never rejected."""
     if any(map(bench.may_be_policy, spent.exchanges)):

@@ -46,6 +46,8 @@ ARENAS = {
     "brisk": _setup(limit=20, window_ms=1_000, replicas=2),
     # the smallest of everything
     "small": _setup(limit=1, window_ms=500, replicas=1, exclusive=True),
+    # a window whose length, and the share of it for one request, are not rounded up to the nearest second
+    "trickle": _setup(limit=3, window_ms=4_450, replicas=1, skew={"web-1": 1.0}),
     # clocks that differ by half a window
     "clocks": _setup(limit=10, window_ms=3_000, replicas=2, skew={"web-1": 0.75, "web-2": -0.75}),
     "lifecycle": _setup(limit=10, window_ms=600_000, replicas=2, exclusive=True),
@@ -70,6 +72,7 @@ class Bench:
     # Verbs that have files of their own.
     is_problem = staticmethod(is_problem)
     expect_still_rejected = answers.expect_still_rejected
+    expect_no_new_client = answers.expect_no_new_client
     nothing_rejected = answers.nothing_rejected
     retry_after = answers.retry_after
     lawful_remaining = answers.lawful_remaining
@@ -96,13 +99,19 @@ class Bench:
         return "k-" + "".join(self._chance.choices(alphabet, k=length - 2))
 
     def request(
-        self, client: str | None, *, process: str = "web-1", path: str = PING, **headers: str
+        self,
+        client: str | None,
+        *,
+        process: str = "web-1",
+        path: str = PING,
+        method: str = "GET",
+        **headers: str,
     ) -> Request:
-        """A GET of `client`; further headers by keyword, _ for -."""
+        """A request of `client`; further headers by keyword, _ for -."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if client is not None:
             named["X-Api-Key"] = client
-        return Request(process=process, path=path, headers=named)
+        return Request(process=process, path=path, method=method, headers=named)
 
     def ask(self, request: Request) -> Exchange:
         """One request that has to be answered, with whatever status."""

@@ -13,6 +13,8 @@ from labkit.history import (
     unjustified_rejection,
 )
 
+from .starving import starvation
+
 if TYPE_CHECKING:
     from .bench import Bench
 
@@ -23,7 +25,7 @@ COURTESY_S = 0.02
 
 
 @check(
-    points=4,
+    points=3,
     kills=["admits-one-more", "admits-one-less", "counts-every-request-twice"],
     arena="steady",
     needs=LIMITS,
@@ -58,7 +60,7 @@ def test_a_limit_of_one_admits_one(bench: Bench) -> None:
 
 @check(
     points=3,
-    kills=["one-budget-for-all", "budget-by-the-first-characters-of-the-key"],
+    kills=["one-budget-for-all", "budget-by-the-first-characters-of-the-key", "keys-are-made-tidy"],
     arena="steady",
     needs=LIMITS,
 )
@@ -67,6 +69,7 @@ def test_one_client_never_touches_another(bench: Bench) -> None:
     client = bench.fresh_client()
     bench.burst(client, 3 * bench.limit)
     neighbours = [client + "0", client[:-1], client + ":1", client[:6], client + "*"]
+    neighbours += [client.replace("-", other) for other in ("_", ":", "%2D")]
 
     for neighbour in neighbours:
         spent = bench.spend(neighbour, 1, exact=True)
@@ -85,7 +88,12 @@ def test_one_client_never_touches_another(bench: Bench) -> None:
         )
 
 
-@check(points=3, kills=["retry-after-is-always-one"], arena="clocks", needs=LIMITS)
+@check(
+    points=3,
+    kills=["retry-after-is-always-one", "retry-after-is-rounded-to-the-nearest"],
+    arena="trickle",
+    needs=LIMITS,
+)
 def test_retry_after_tells_the_truth(bench: Bench) -> None:
     """A client that waits as long as Retry-After says, and sends nothing else, is admitted."""
     client = bench.fresh_client()
@@ -109,12 +117,12 @@ def test_retry_after_tells_the_truth(bench: Bench) -> None:
 
 @check(
     points=4,
-    kills=["window-in-seconds", "refills-at-half-speed", "refills-in-whole-seconds"],
+    kills=["window-in-seconds", "refills-at-half-speed", "refills-in-whole-seconds", "saves-up-while-idle"],
     arena="brisk",
     needs=LIMITS,
 )
 def test_silence_brings_the_budget_back(bench: Bench) -> None:
-    """2W of silence bring the whole budget back; W/2 brings back half of a token bucket."""
+    """2W of silence bring back the whole budget and no more; W/2 brings back half of a token bucket."""
     facts = {"limit": bench.limit, "window": bench.window, "algorithm": bench.algorithm}
     silences = [2.05 * bench.window]  # proven to be over 2W, whatever clocks and ticks make of it
     if bench.algorithm == "token-bucket":
@@ -125,7 +133,7 @@ def test_silence_brings_the_budget_back(bench: Bench) -> None:
         client = bench.fresh_client()
         spent = bench.burst(client, 2 * bench.limit)
         bench.arena.sleep(silence)
-        later = bench.burst(client, bench.limit)
+        later = bench.burst(client, 2 * bench.limit)
 
         bench.holds(
             refill_shortfall(spent.decisions, later.decisions, **facts),
@@ -140,11 +148,22 @@ def test_silence_brings_the_budget_back(bench: Bench) -> None:
             reading="The laws",
             sure=True,
         )
+        bench.holds(
+            over_admission((spent + later).decisions, **facts),
+            hint="a client that was away has L again, not what it left unused as well",
+            reading="The laws",
+            sure=True,
+        )
 
 
-@check(points=4, kills=["rejected-requests-are-counted"], arena="brisk", needs=LIMITS)
+@check(
+    points=4,
+    kills=["rejected-requests-are-counted", "window-less-a-margin", "a-refusal-restarts-the-refill"],
+    arena="brisk",
+    needs=LIMITS,
+)
 def test_a_rejected_request_consumes_nothing(bench: Bench) -> None:
-    """Rejected requests consume nothing: a client at five times its rate still gets about L per window."""
+    """Rejected requests consume nothing: a client at five times its rate gets about L per window, no more."""
     spent = bench.pace(
         bench.fresh_client(),
         round(3.5 * 5 * bench.limit),
@@ -159,9 +178,22 @@ def test_a_rejected_request_consumes_nothing(bench: Bench) -> None:
         else None,
         reading="The laws",
     )
+    bench.holds(
+        starvation(spent.decisions, limit=bench.limit, window=bench.window),
+        hint="does a rejection set back what has flowed in since, or the clock that it flows in by?"
+        if spent.admitted
+        else None,
+        reading="The laws",
+    )
+    bench.holds(
+        over_admission(spent.decisions, limit=bench.limit, window=bench.window, algorithm=bench.algorithm),
+        hint="is the window shorter than W, or the rate higher than L per W?",
+        reading="The laws",
+        sure=True,
+    )
 
 
-@check(points=4, kills=["every-request-prolongs-the-window"], arena="brisk", needs=LIMITS)
+@check(points=3, kills=["every-request-prolongs-the-window"], arena="brisk", needs=LIMITS)
 def test_an_even_pace_is_never_rejected(bench: Bench) -> None:
     """Evenly spaced traffic at 0.8 L/W is never rejected."""
     pace = 0.8 * bench.limit / bench.window

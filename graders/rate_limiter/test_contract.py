@@ -189,12 +189,12 @@ def test_health_is_never_limited(bench: Bench) -> None:
 
 @check(
     points=3,
-    kills=["trusts-x-forwarded-for", "budget-for-each-path", "key-ignores-case"],
+    kills=["trusts-x-forwarded-for", "budget-for-each-path", "budget-for-each-method", "key-ignores-case"],
     arena="steady",
     needs=LIMITS,
 )
 def test_only_the_key_names_the_client(bench: Bench) -> None:
-    """The client is the exact value of X-Api-Key: no address, path, query or other header makes another."""
+    """The client is the exact value of X-Api-Key: no address, path, query, method or header makes another."""
     client = bench.fresh_client() + "aB"
     spent = bench.spend(client, bench.limit + 1)
     disguises = {
@@ -210,6 +210,7 @@ def test_only_the_key_names_the_client(bench: Bench) -> None:
 
     for disguise, request in disguises.items():
         bench.expect_still_rejected(request, disguise)
+    bench.expect_no_new_client(bench.request(client, method="HEAD"), "HEAD")
     answer = bench.ask(bench.request(client.swapcase()))
     hints = {429: "keys that differ in case are two clients"} if spent.admitted else {}
     bench.has_status(answer, 200, reading="Identity", hints=hints)

@@ -83,8 +83,30 @@ def test_every_key_has_a_time_to_live(bench: Bench) -> None:
                 ],
                 evidence=bench.keys_in_redis,
                 reading="Shared state",
+                sure=True,
             )
         bench.arena.sleep(bench.window / 2)
+
+
+@check(
+    points=2, kills=["each-request-adds-a-window", "keys-live-for-five-windows"], arena="steady", needs=LIMITS
+)
+def test_requests_do_not_add_to_a_keys_life(bench: Bench) -> None:
+    """However often a client comes, admitted or not, no key has more than 3W + 1 s to live."""
+    client = bench.fresh_client()
+    longest_ms = round(3 * bench.window * 1000) + 1000
+
+    bench.spend(client, bench.limit + 5, processes=bench.replicas)
+    longest = max(bench.times_to_live().values(), default=0)
+    expect(
+        longest,
+        at_most=longest_ms,
+        unit=f"ms as the longest time to live of a key (3W + 1 s = {longest_ms} ms)",
+        hints=[(bool, "is a time to live counted from now, and W once?")],
+        evidence=bench.keys_in_redis,
+        reading="Shared state",
+        sure=True,
+    )
 
 
 @check(points=2, kills=["remembers-every-client"], arena="small", needs=LIMITS)
