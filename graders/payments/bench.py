@@ -1,0 +1,306 @@
+"""The verbs of the payments' checks."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from labkit import Arena, CheckFailed, EvidenceRow, Exchange, Request, Setup, answered, expect, is_problem
+
+from . import conservation, outages, settling
+from .laws import same
+from .orders import PAYMENTS, Order, Refund, Wish, Wishes, is_replay, json_of, post, read
+from .provider import Provider
+from .settling import is_end
+from .story import row_of, story
+from .topic import Topic, topic_for
+
+TOO_BUSY = "the machine was too busy: the service may have given up waiting for somebody"
+# By then the answers that were on their way beside the one in question have come as well.
+DOUBT_AFTER_S = 0.3
+
+
+def _setup(name: str, *, web: int, relay: int, lock_s: int, **more: Any) -> Setup:
+    topic = f"payments-{name}"
+    return Setup(
+        replicas={"web": web, "relay": relay},
+        settings={"EVENTS_TOPIC": topic, "IDEMPOTENCY_LOCK_SECONDS": str(lock_s)},
+        prepare=topic_for(topic),
+        outsiders={"PSP_URL": Provider},
+        **more,
+    )
+
+
+ARENAS = {
+    # Nothing is broken here but the provider, by order: all checks at the same time, mostly waiting.
+    "calm": _setup("calm", web=3, relay=2, lock_s=1, width=6),
+    "crash-before": _setup("crash-before", web=1, relay=1, lock_s=1, exclusive=True),
+    "crash-after": _setup("crash-after", web=1, relay=1, lock_s=1, exclusive=True),
+    "crash-outside": _setup("crash-outside", web=1, relay=1, lock_s=1, exclusive=True),
+    "staged": _setup("staged", web=2, relay=1, lock_s=1, exclusive=True),
+    "outage": _setup("outage", web=2, relay=1, lock_s=1, exclusive=True),
+}
+
+
+class Bench:
+    """One check's view of an arena: merchants, orders and keys that nobody else uses."""
+
+    def __init__(self, arena: Arena, chance: random.Random) -> None:
+        self.arena = arena
+        self.chance = chance
+        self.wishes = Wishes(chance)
+        self.lock_s = int(arena.setup.settings["IDEMPOTENCY_LOCK_SECONDS"])
+        self.topic: Topic = arena.prepared
+        self.provider: Provider = arena.outsiders["PSP_URL"]  # type: ignore[assignment]
+        self.processes = list(arena.processes)
+        self.replicas = [name for name in self.processes if name.startswith("web-")]
+        self._asked: dict[Wish, list[Exchange]] = {}
+        self._seen: list[Exchange] = []
+        self._lock = threading.Lock()
+
+    # Verbs that have files of their own.
+    settle = settling.settle
+    expect_conserved = conservation.expect_conserved
+    expect_announced = conservation.expect_announced
+    expect_broker = conservation.expect_broker
+    terminate_during_a_payment = outages.terminate_during_a_payment
+    story = story
+
+    # Making wishes.
+
+    @property
+    def order(self) -> Any:
+        """order(**given): a new one; see Wishes."""
+        return self.wishes.order
+
+    def refund_of(self, order: Order, payment_id: str, amount_cents: int) -> Refund:
+        return Refund(order, payment_id, self.wishes.key(), amount_cents)
+
+    def is_ours(self, source: object) -> bool:
+        return self.wishes.is_ours(source)
+
+    # Asking. What is asked for a wish is remembered: it has to be true in the end.
+
+    def ask(self, request: Request) -> Exchange:
+        """One request that has to be answered, with whatever status; no wish of ours depends on it."""
+        return answered([self.seen(self.arena.send(request))])[0]
+
+    def begin(self, request: Request) -> Future[Exchange]:
+        return self.arena.begin(request)
+
+    def post(self, wish: Wish, process: str = "web-1", **changed: Any) -> Exchange:
+        """Ask for a wish, and be answered."""
+        return answered([self.heard(wish, self.arena.send(post(wish, process, **changed)))])[0]
+
+    def wish_for(self, wish: Wish, process: str) -> Future[Exchange]:
+        """Ask for a wish without waiting; give what comes of it to `heard`."""
+        with self._lock:
+            self._asked.setdefault(wish, [])
+        return self.begin(post(wish, process))
+
+    def heard(self, wish: Wish, exchange: Exchange) -> Exchange:
+        """Remember what came of a wish, answered or not."""
+        with self._lock:
+            self._asked.setdefault(wish, []).append(exchange)
+        return self.seen(exchange)
+
+    def seen(self, exchange: Exchange) -> Exchange:
+        self._seen.append(exchange)
+        return exchange
+
+    def pay(self, order: Order, process: str = "web-1") -> str:
+        """A payment that has to succeed at once; its id."""
+        answer = self.post(order, process)
+        self.has_status(answer, 201, reading="The answers", about=order)
+        return self.id_of(order, answer)
+
+    def refund(self, refund: Refund, process: str = "web-1") -> Exchange:
+        """A refund that has to succeed at once."""
+        answer = self.post(refund, process)
+        self.has_status(answer, 201, reading="Refunds", about=refund)
+        return answer
+
+    def id_of(self, order: Order, answer: Exchange) -> str:
+        """The id that an answer tells."""
+        id = json_of(answer).get("id")
+        expect(
+            isinstance(id, str | int) and str(id) != "",
+            equals=True,
+            unit="that a payment has an id",
+            evidence=lambda: self.story(order, answer),
+            reading="The answers",
+        )
+        return str(id)
+
+    def read(self, order: Order, payment_id: str, process: str = "web-1") -> Exchange:
+        return self.ask(read(order.merchant, payment_id, process))
+
+    # What was asked.
+
+    def wishes_asked(self) -> list[Wish]:
+        with self._lock:
+            return list(self._asked)
+
+    def answers_to(self, wish: Wish) -> list[Exchange]:
+        with self._lock:
+            return list(self._asked.get(wish, ()))
+
+    def has_ended(self, wish: Wish) -> bool:
+        return any(is_end(wish, answer) for answer in self.answers_to(wish))
+
+    def kin_of(self, wish: Wish) -> list[Wish]:
+        """The other wishes about the same payment."""
+        order = wish.order if isinstance(wish, Refund) else wish
+        kin = [other for other in self.wishes_asked() if (getattr(other, "order", other)) == order]
+        return [other for other in kin if other != wish]
+
+    # Judging.
+
+    def has_status(
+        self,
+        exchange: Exchange,
+        *wanted: int,
+        reading: str,
+        hint: str | None = None,
+        about: Wish | None = None,
+    ) -> None:
+        """The answer has one of these statuses."""
+        expect(
+            exchange.status or exchange.failure,
+            one_of=wanted,
+            unit=f"as the status of {exchange.request.method} {exchange.request.path}",
+            hints=[(lambda _: hint is not None, hint or "")],
+            evidence=lambda: self._evidence(exchange, about),
+            reading=reading,
+            # No slowness makes a bad request a good one.
+            sure=exchange.status in range(200, 500) and exchange.status not in (408, 409, 429),
+        )
+
+    def refused(
+        self,
+        exchange: Exchange,
+        *wanted: int,
+        reading: str,
+        hint: str | None = None,
+        about: Wish | None = None,
+    ) -> None:
+        """The answer is an error with one of these statuses, told as a problem."""
+        self.has_status(exchange, *wanted, reading=reading, hint=hint, about=about)
+        is_problem(exchange)
+
+    def tells(
+        self, exchange: Exchange, members: dict[str, object], *, reading: str, about: Wish, hint: str = ""
+    ) -> None:
+        """The body is an object with these members."""
+        body = json_of(exchange)
+        for name, value in members.items():
+            if not same(body.get(name), value):
+                raise CheckFailed(
+                    expected=f"{name}: {value!r} in the body of the {exchange.status}",
+                    observed=f"{name}: {body[name]!r}" if name in body else f"no {name}",
+                    hint=hint or None,
+                    evidence=self.story(about, exchange),
+                    reading=reading,
+                    sure=True,
+                )
+
+    def shows_payment(self, exchange: Exchange, order: Order, *, refunded: int = 0) -> None:
+        """The answer is this order's payment, charged as the provider's ledger says."""
+        self.has_status(exchange, 200, 201, reading="The answers", about=order)
+        self.id_of(order, exchange)
+        charges = self.provider.charged(order.source)
+        expect(
+            len(charges),
+            equals=1,
+            unit="charges at the provider for a payment that was answered 201",
+            evidence=lambda: self.story(order, exchange),
+            reading="The provider",
+            sure=True,
+        )
+        members: dict[str, object] = {
+            "order_id": order.order_id,
+            "amount_cents": order.amount_cents,
+            "currency": order.currency,
+            "status": "succeeded",
+            "charge_id": charges[0].id,
+            "refunded_cents": refunded,
+        }
+        self.tells(exchange, members, reading="The answers", about=order)
+
+    def is_located(self, exchange: Exchange, order: Order) -> None:
+        """Location leads to the payment, be it as a path or as a whole address."""
+        location = exchange.headers.get("location", "")
+        path = f"{PAYMENTS}/{self.id_of(order, exchange)}"
+        expect(
+            location if not location.endswith(path) else path,
+            equals=path,
+            unit="as the end of Location",
+            evidence=lambda: self.story(order, exchange),
+            reading="The answers",
+            sure=True,
+        )
+
+    def names_payment(self, exchange: Exchange, refund: Refund) -> None:
+        """The answer to a refund has an id of its own, and the payment's."""
+        body = json_of(exchange)
+        self.id_of(refund.order, exchange)
+        expect(
+            str(body.get("payment_id")),
+            equals=refund.payment_id,
+            unit="as payment_id of a refund",
+            evidence=lambda: self.story(refund, exchange),
+            reading="Refunds",
+            sure=True,
+        )
+
+    def replays(self, exchange: Exchange, first: Exchange, *, about: Wish, reading: str, hint: str) -> None:
+        """The first answer again: status, JSON, and the header that says so."""
+        self.has_status(exchange, first.status or 0, reading=reading, hint=hint, about=about)
+        expect(
+            exchange.json(),
+            equals=first.json(),
+            unit="as the body of a replay",
+            hints=[(bool, hint)],
+            evidence=lambda: self.story(about, exchange),
+            reading=reading,
+            sure=True,
+        )
+        expect(
+            "true" if is_replay(exchange) else exchange.headers.get("idempotent-replayed"),
+            equals="true",
+            unit="as Idempotent-Replayed of a replay",
+            evidence=lambda: self.story(about, exchange),
+            reading=reading,
+            sure=True,
+        )
+
+    def nothing_charged(self, *sources: str, reading: str, exchange: Exchange) -> None:
+        """The provider has taken nothing from these sources."""
+        found = [charge for source in sources for charge in self.provider.charged(source)]
+        expect(
+            len(found),
+            equals=0,
+            unit=f"charges at the provider after the {exchange.status}",
+            evidence=lambda: self._evidence(exchange, None),
+            reading=reading,
+            sure=True,
+        )
+
+    def output(self, process: str, most: int = 6) -> list[EvidenceRow]:
+        """The last lines of a process."""
+        lines = self.arena.processes[process].tail(most)
+        return [EvidenceRow(at=None, who=f"{process} output", what=line) for line in lines]
+
+    def _evidence(self, exchange: Exchange, about: Wish | None) -> Sequence[EvidenceRow]:
+        if about is not None:
+            return self.story(about, exchange)
+        rows = [row_of(exchange, marked=True)]
+        return [*rows, *self.output(exchange.request.process)] if (exchange.status or 500) >= 500 else rows
+
+    def doubt(self) -> str | None:
+        """Why the machine may be at fault for this check's failure, or None."""
+        self.arena.sleep(DOUBT_AFTER_S)
+        return TOO_BUSY if any(map(self.arena.starved_lately, self._seen)) else None

@@ -1,0 +1,149 @@
+"""The end of every scenario: all keys have ended, and provider, API and events tell the same."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+from labkit import CheckFailed, Inconclusive, Request
+
+from .announced import ANNOUNCED, Event, missing_events
+from .laws import MONEY
+from .orders import Order, Refund, json_of, read
+from .settled import Breach, Ended, Settled
+from .settling import is_end, settle, wait_until
+from .topic import Record
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+# The contract's 10 s, and room: nobody loses an event by a moment.
+ANNOUNCED_WITHIN_S = 12.0
+LOST = "no event came; whatever was committed as a success is announced sooner or later"
+
+
+def expect_conserved(bench: Bench, *, reading: str = "The laws", hint: str | None = None) -> None:
+    """Retry every key of this check to its end, then hold all laws against what has settled.
+
+    `reading` and `hint` are for a key that does not end, or an event that does not come.
+    """
+    settle(bench, bench.wishes_asked(), reading=reading)
+    settled = _told(bench)
+    _obey(bench, settled, MONEY)
+    settled = _announced(bench, settled, reading=reading, hint=hint)
+    _obey(bench, settled, ANNOUNCED)
+
+
+def expect_announced(bench: Bench, *orders: Order, within: float) -> bool:
+    """Whether the success of each comes on the topic within so many seconds."""
+
+    def came() -> bool:
+        seen = {record.told("order_id") for record in bench.topic.records()}
+        return all(order.order_id in seen for order in orders)
+
+    return wait_until(bench, came, within=within)
+
+
+def _told(bench: Bench) -> Settled:
+    """What the provider's ledger says, and what the service answered and shows."""
+    orders, refunds = [], []
+    for wish in bench.wishes_asked():
+        ends = [answer for answer in bench.answers_to(wish) if is_end(wish, answer)]
+        (refunds if isinstance(wish, Refund) else orders).append(Ended(wish, ends))
+    return Settled(
+        orders=orders,
+        refunds=refunds,
+        charges=[charge for charge in list(bench.provider.charges) if bench.is_ours(charge.source)],
+        given_back=[refund for refund in list(bench.provider.refunds) if bench.is_ours(refund.charge.source)],
+        shown=_shown(bench, orders),
+    )
+
+
+def _shown(bench: Bench, orders: list[Ended]) -> dict[str, dict[str, object]]:
+    """Payment id -> what some replica answers to its GET."""
+    replicas = cycle(bench.replicas)
+    shown = {}
+    for ended in orders:
+        id = str(ended.told.get("id"))
+        if ended.succeeded:
+            answer = bench.ask(read(ended.wish.merchant, id, next(replicas)))
+            bench.has_status(answer, 200, reading="The answers", about=ended.wish)
+            shown[id] = dict(json_of(answer))
+    return shown
+
+
+def _obey(bench: Bench, settled: Settled, laws: tuple[object, ...]) -> None:
+    for law in laws:
+        breach: Breach | None = law(settled)  # type: ignore[operator]
+        if breach is not None:
+            raise CheckFailed(
+                expected=breach.expected,
+                observed=breach.observed,
+                hint=breach.hint,
+                evidence=bench.story(breach.wish),
+                reading=breach.reading,
+                # What has settled was not hurried by anybody.
+                sure=True,
+            )
+
+
+def _announced(bench: Bench, settled: Settled, *, reading: str, hint: str | None) -> Settled:
+    """With the events, as soon as none is missing. Fails the check if one does not come."""
+
+    def with_events() -> Settled:
+        return Settled(
+            settled.orders,
+            settled.refunds,
+            settled.charges,
+            settled.given_back,
+            settled.shown,
+            ours(bench, settled),
+        )
+
+    def all_came() -> bool:
+        bench.seen(bench.arena.send(Request(bench.replicas[0], "/healthz")))  # tells whether it is starved
+        return not missing_events(with_events())
+
+    if not wait_until(bench, all_came, within=ANNOUNCED_WITHIN_S):
+        _lost(bench, missing_events(with_events())[0], with_events(), reading=reading, hint=hint)
+    return with_events()
+
+
+def _lost(bench: Bench, event: Event, settled: Settled, *, reading: str, hint: str | None) -> None:
+    """Fail the check for an event that did not come; a record that is nearly that event tells more."""
+    for law in ANNOUNCED[:3]:
+        breach = law(settled)
+        if breach is not None:
+            _obey(bench, settled, (law,))
+    bench.expect_broker()
+    order = next((wish for wish in bench.wishes_asked() if _is_about(wish, event)), None)
+    raise CheckFailed(
+        expected=f"{event.type} of {event.amount_cents} {event.currency} for the payment {event.payment_id}"
+        f" on the topic within 10 s",
+        observed=f"none in {ANNOUNCED_WITHIN_S:g} s",
+        hint=hint or LOST,
+        evidence=bench.story(order),
+        reading="Events" if reading == "The laws" else reading,
+    )
+
+
+def _is_about(wish: object, event: Event) -> bool:
+    return isinstance(wish, Order) and wish.order_id == event.order_id
+
+
+def ours(bench: Bench, settled: Settled) -> list[Record]:
+    """The records that are about this check's payments, or claim to be."""
+    ids = set(settled.shown)
+    return [
+        record
+        for record in bench.topic.records()
+        if bench.wishes.mark.encode() in record.data
+        or record.key in ids
+        or str(record.told("payment_id")) in ids
+    ]
+
+
+def expect_broker(bench: Bench) -> None:
+    """Raises Inconclusive where the grader itself cannot read the topic."""
+    if not bench.topic.is_readable():
+        raise Inconclusive("the grader cannot read the topic of events: is Kafka gone?")
