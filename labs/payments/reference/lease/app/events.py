@@ -8,8 +8,9 @@ from uuid import uuid4
 
 CHANNEL = "outbox"
 # Postgres tells listeners at COMMIT, and only then.
-APPEND = "INSERT INTO outbox (payment_id, value) VALUES ($1, $2)"
-WAKE = f"NOTIFY {CHANNEL}"
+APPEND = """
+WITH event AS (INSERT INTO outbox (payment_id, value) VALUES ($1, $2)) SELECT pg_notify($3, '')
+"""
 
 
 async def announce(connection: Any, type_: str, payment: Any, *, amount_cents: int) -> None:
@@ -23,5 +24,4 @@ async def announce(connection: Any, type_: str, payment: Any, *, amount_cents: i
         "amount_cents": amount_cents,
         "currency": payment["currency"],
     }
-    await connection.execute(APPEND, payment["id"], json.dumps(value))
-    await connection.execute(WAKE)
+    await connection.execute(APPEND, payment["id"], json.dumps(value), CHANNEL)

@@ -11,18 +11,22 @@ from uuid import UUID
 from app import events, keys
 from app.database import Database
 from app.keys import Ended, Keys, Lease
-from app.payments import PROVIDER_UNTIL_S
+from app.payments import FIND, PROVIDER_UNTIL_S
 from app.problems import document
 from app.provider import Provider
 
-# The row is locked: refunds of one payment are decided one after another.
-LOCK = "SELECT * FROM payments WHERE id = $1 AND merchant_id = $2 FOR UPDATE"
 BEGUN = "SELECT EXISTS (SELECT FROM refunds WHERE id = $1)"
-RESERVE = "UPDATE payments SET reserved_cents = reserved_cents + $2 WHERE id = $1"
+# One statement looks and takes, so that refunds of one payment are decided one after another.
+RESERVE = """
+UPDATE payments SET reserved_cents = reserved_cents + $2
+WHERE id = $1 AND refunded_cents + reserved_cents + $2 <= amount_cents
+RETURNING true
+"""
 INSERT = "INSERT INTO refunds (id, payment_id, amount_cents) VALUES ($1, $2, $3)"
 DONE = "UPDATE refunds SET provider_id = $2 WHERE id = $1"
 GIVEN_BACK = """
 UPDATE payments SET reserved_cents = reserved_cents - $2, refunded_cents = refunded_cents + $2 WHERE id = $1
+RETURNING *
 """
 
 
@@ -62,13 +66,12 @@ async def _reserve(
     connection: Any, lease: Lease, payment_id: UUID, amount_cents: int
 ) -> Reserved | Ended | None:
     """Begin, unless an earlier try has. Ended if the payment has less left than that."""
-    payment = await connection.fetchrow(LOCK, payment_id, lease.merchant_id)
+    payment = await connection.fetchrow(FIND, payment_id, lease.merchant_id)
     if payment is None:
         return None
     if not await connection.fetchval(BEGUN, lease.subject):
-        if amount_cents > payment["amount_cents"] - payment["refunded_cents"] - payment["reserved_cents"]:
+        if not await connection.fetchval(RESERVE, payment_id, amount_cents):
             return await _refuse(connection, lease)
-        await connection.execute(RESERVE, payment_id, amount_cents)
         await connection.execute(INSERT, lease.subject, payment_id, amount_cents)
     return Reserved(payment["charge_id"])
 
@@ -83,7 +86,6 @@ async def _refuse(connection: Any, lease: Lease) -> Ended:
 async def _succeed(
     connection: Any, lease: Lease, payment_id: UUID, amount_cents: int, provider_id: str
 ) -> Ended:
-    payment = await connection.fetchrow(LOCK, payment_id, lease.merchant_id)
     shown = {
         "id": str(lease.subject),
         "payment_id": str(payment_id),
@@ -94,6 +96,7 @@ async def _succeed(
     if not await keys.end(connection, lease, status=201, answer=answer):
         return await keys.ended(connection, lease)
     await connection.execute(DONE, lease.subject, provider_id)
-    await connection.execute(GIVEN_BACK, payment_id, amount_cents)
+    # The payment's row is locked from here on: its events get their ids in the order of their commits.
+    payment = await connection.fetchrow(GIVEN_BACK, payment_id, amount_cents)
     await events.announce(connection, "payment.refunded", payment, amount_cents=amount_cents)
     return Ended(201, answer, lease.subject)
