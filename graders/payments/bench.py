@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from labkit import Arena, CheckFailed, EvidenceRow, Exchange, Request, Setup, answered, expect, is_problem
 
-from . import conservation, outages, settling
+from . import conservation, crash, outages, races, settling
 from .laws import same
 from .orders import PAYMENTS, Order, Refund, Wish, Wishes, is_replay, json_of, post, read
 from .provider import Provider
@@ -41,7 +41,7 @@ ARENAS = {
     "crash-after": _setup("crash-after", web=1, relay=1, lock_s=1, exclusive=True),
     "crash-outside": _setup("crash-outside", web=1, relay=1, lock_s=1, exclusive=True),
     "staged": _setup("staged", web=2, relay=1, lock_s=1, exclusive=True),
-    "outage": _setup("outage", web=2, relay=1, lock_s=1, exclusive=True),
+    "outage": _setup("outage", web=3, relay=1, lock_s=1, exclusive=True),
 }
 
 
@@ -67,6 +67,9 @@ class Bench:
     expect_announced = conservation.expect_announced
     expect_broker = conservation.expect_broker
     terminate_during_a_payment = outages.terminate_during_a_payment
+    cut_off_from_kafka = outages.cut_off_from_kafka
+    meet_at_each_statement = races.meet_at_each_statement
+    hold_each_commit = races.hold_each_commit
     story = story
 
     # Making wishes.
@@ -79,8 +82,21 @@ class Bench:
     def refund_of(self, order: Order, payment_id: str, amount_cents: int) -> Refund:
         return Refund(order, payment_id, self.wishes.key(), amount_cents)
 
+    def lone_order(self) -> Order:
+        """Of a merchant of its own, so that nothing need wait for another's."""
+        return self.wishes.order(merchant=self.wishes.merchant())
+
+    def lone_refund(self) -> Refund:
+        """Of half a payment that was taken undisturbed."""
+        order = self.lone_order()
+        return self.refund_of(order, self.pay(order), order.amount_cents // 2)
+
     def is_ours(self, source: object) -> bool:
         return self.wishes.is_ours(source)
+
+    def sweep(self, make: Callable[[], Wish]) -> crash.Sweep:
+        """Crash points for what `make` makes."""
+        return crash.Sweep(self, make)
 
     # Asking. What is asked for a wish is remembered: it has to be true in the end.
 
@@ -100,6 +116,10 @@ class Bench:
         with self._lock:
             self._asked.setdefault(wish, [])
         return self.begin(post(wish, process))
+
+    def came(self, wish: Wish, waiting: Future[Exchange]) -> Exchange:
+        """Wait for what comes of a wish; it has to be an answer."""
+        return answered([self.heard(wish, waiting.result())])[0]
 
     def heard(self, wish: Wish, exchange: Exchange) -> Exchange:
         """Remember what came of a wish, answered or not."""
@@ -150,6 +170,10 @@ class Bench:
 
     def has_ended(self, wish: Wish) -> bool:
         return any(is_end(wish, answer) for answer in self.answers_to(wish))
+
+    def end_of(self, wish: Wish) -> Exchange:
+        """The answer that ended it."""
+        return next(answer for answer in self.answers_to(wish) if is_end(wish, answer))
 
     def kin_of(self, wish: Wish) -> list[Wish]:
         """The other wishes about the same payment."""
@@ -255,6 +279,10 @@ class Bench:
             reading="Refunds",
             sure=True,
         )
+
+    def expect_paid(self, order: Order, *, reading: str, hint: str) -> None:
+        """An order whose key has ended, and not in 402."""
+        self.has_status(self.end_of(order), 201, reading=reading, hint=hint, about=order)
 
     def replays(self, exchange: Exchange, first: Exchange, *, about: Wish, reading: str, hint: str) -> None:
         """The first answer again: status, JSON, and the header that says so."""

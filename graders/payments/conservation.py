@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from labkit import CheckFailed, Inconclusive, Request
 
-from .announced import ANNOUNCED, Event, missing_events
+from .announced import ANNOUNCED, REFUNDED, SUCCEEDED, Event, missing_events
 from .laws import MONEY
-from .orders import Order, Refund, json_of, read
+from .orders import Order, Refund, Wish, json_of, read
 from .settled import Breach, Ended, Settled
 from .settling import is_end, settle, wait_until
 from .topic import Record
@@ -19,29 +19,46 @@ if TYPE_CHECKING:
 
 # The contract's 10 s, and room: nobody loses an event by a moment.
 ANNOUNCED_WITHIN_S = 12.0
+# A service that has announced nothing by then, in an arena full of payments, has no events yet.
+BEGUN_WITHIN_S = 4.0
 LOST = "no event came; whatever was committed as a success is announced sooner or later"
 
 
-def expect_conserved(bench: Bench, *, reading: str = "The laws", hint: str | None = None) -> None:
+def expect_conserved(
+    bench: Bench,
+    *,
+    reading: str = "The laws",
+    hint: str | None = None,
+    must_announce: bool | None = None,
+) -> None:
     """Retry every key of this check to its end, then hold all laws against what has settled.
 
-    `reading` and `hint` are for a key that does not end, or an event that does not come.
+    `reading` and `hint` are for a key that does not end, or an event that does not come. A service that
+    announces nothing at all yet is told so where it has to: by default, where the arena is broken.
     """
+    strict = bench.arena.setup.exclusive if must_announce is None else must_announce
     settle(bench, bench.wishes_asked(), reading=reading)
     settled = _told(bench)
     _obey(bench, settled, MONEY)
+    if not strict and not wait_until(bench, lambda: bool(bench.topic.records()), within=BEGUN_WITHIN_S):
+        return
     settled = _announced(bench, settled, reading=reading, hint=hint)
     _obey(bench, settled, ANNOUNCED)
 
 
-def expect_announced(bench: Bench, *orders: Order, within: float) -> bool:
-    """Whether the success of each comes on the topic within so many seconds."""
+def expect_announced(bench: Bench, *wishes: Wish, within: float) -> bool:
+    """Whether each comes on the topic within so many seconds."""
 
     def came() -> bool:
-        seen = {record.told("order_id") for record in bench.topic.records()}
-        return all(order.order_id in seen for order in orders)
+        seen = {(record.told("type"), record.told("order_id")) for record in bench.topic.records()}
+        return all(_names(wish) in seen for wish in wishes)
 
     return wait_until(bench, came, within=within)
+
+
+def _names(wish: Wish) -> tuple[str, str]:
+    """What the record of an order's success, or of its refund, is known by."""
+    return (REFUNDED, wish.order.order_id) if isinstance(wish, Refund) else (SUCCEEDED, wish.order_id)
 
 
 def _told(bench: Bench) -> Settled:

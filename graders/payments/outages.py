@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from labkit import Exchange, Inconclusive
@@ -33,3 +35,18 @@ def terminate_during_a_payment(bench: Bench, order: Order, process: str) -> tupl
     finally:
         gate.open()
     return bench.heard(order, waiting.result()), code
+
+
+@contextmanager
+def cut_off_from_kafka(bench: Bench) -> Iterator[None]:
+    """Every process's way to Kafka is refused, as a broker's that is stopped."""
+    links = [bench.arena.link(process, "kafka") for process in bench.processes]
+    for link in links:
+        link.refuse()
+    bench.arena.tell("kafka", "refuses everybody")
+    try:
+        yield
+    finally:
+        for link in links:
+            link.open()
+        bench.arena.tell("kafka", "is there again")

@@ -42,6 +42,7 @@ class Turn:
     """What happens to one call; all that is left out does not happen.
 
     seen    waits before the work is done
+    lost    ends the connection, and does nothing
     fails   answers 503, and does nothing
     done    waits after the work, before the answer
     late_s  seconds from the work to the answer
@@ -49,6 +50,7 @@ class Turn:
     """
 
     seen: Gate | None = None
+    lost: bool = False
     fails: bool = False
     done: Gate | None = None
     late_s: float = 0.0
@@ -153,6 +155,9 @@ class Provider:
         if turn.seen is not None:
             asked.said = "seen, not done"
             await turn.seen.passed()
+        if turn.lost:
+            asked.said = "cut, nothing done"
+            return None
         if turn.fails:
             asked.said = "503, nothing done"
             return _reply(503, {"error": "try again later"})
