@@ -10,7 +10,7 @@ from typing import Any
 
 from labkit import Arena, CheckFailed, EvidenceRow, Exchange, Request, Setup, answered, expect, is_problem
 
-from . import conservation, crash, outages, races, settling
+from . import conservation, crash, outages, races, scenario, settling
 from .laws import same
 from .orders import PAYMENTS, Order, Refund, Wish, Wishes, is_replay, json_of, post, read
 from .provider import Provider
@@ -68,6 +68,11 @@ class Bench:
     expect_broker = conservation.expect_broker
     terminate_during_a_payment = outages.terminate_during_a_payment
     cut_off_from_kafka = outages.cut_off_from_kafka
+    pays_everywhere = outages.pays_everywhere
+    pays_without_kafka = outages.pays_without_kafka
+    cut_at_each_commit = outages.cut_at_each_commit
+    fails_for_now = outages.fails_for_now
+    random_history = scenario.random_history
     meet_at_each_statement = races.meet_at_each_statement
     hold_each_commit = races.hold_each_commit
     story = story
