@@ -17,7 +17,7 @@ LARGEST = 10**12
 STRANGE_IDS = ("0", "-1", "nobody", "%00", "%27", "1e3", "9" * 40, "00000000-0000-0000-0000-000000000000")
 
 
-@check(points=3, kills=["leaves-out-the-charge", "no-location"], arena="calm", gate=True)
+@check(points=2, kills=["leaves-out-the-charge", "no-location"], arena="calm", gate=True)
 def test_a_payment_is_taken(bench: Bench) -> None:
     """POST /payments answers 201 with the payment and Location; the provider charged it, GET shows it."""
     for process in bench.replicas:
@@ -44,7 +44,7 @@ def test_a_decline_is_402(bench: Bench) -> None:
     bench.expect_conserved()
 
 
-@check(points=2, kills=["a-strange-id-is-a-500"], arena="calm", needs=TAKEN)
+@check(points=1, kills=["a-strange-id-is-a-500"], arena="calm", needs=TAKEN)
 def test_what_is_not_there_is_404(bench: Bench) -> None:
     """GET and refund of a payment that there is not answer 404, whatever the id looks like."""
     order = bench.order()
@@ -55,7 +55,7 @@ def test_what_is_not_there_is_404(bench: Bench) -> None:
     bench.expect_conserved()
 
 
-@check(points=2, kills=["serves-without-a-merchant"], arena="calm", needs=TAKEN)
+@check(points=1, kills=["serves-without-a-merchant"], arena="calm", needs=TAKEN)
 def test_a_merchant_is_required(bench: Bench) -> None:
     """A request without X-Merchant-Id, or with one of no or over 64 characters, is 401 and does nothing."""
     longest = bench.order(merchant=bench.wishes.merchant().ljust(64, "x"))
@@ -74,7 +74,7 @@ def test_a_merchant_is_required(bench: Bench) -> None:
     bench.expect_conserved()
 
 
-@check(points=3, kills=["shows-payments-of-others", "refunds-payments-of-others"], arena="calm", needs=TAKEN)
+@check(points=2, kills=["shows-payments-of-others", "refunds-payments-of-others"], arena="calm", needs=TAKEN)
 def test_merchants_are_strangers(bench: Bench) -> None:
     """A payment of another merchant is 404 for GET and for refunds: not there, rather than forbidden."""
     order, stranger = bench.order(), bench.wishes.merchant()
@@ -91,7 +91,7 @@ def test_merchants_are_strangers(bench: Bench) -> None:
 
 
 @check(
-    points=3,
+    points=2,
     kills=["takes-numeric-strings", "a-wrong-type-is-a-500", "a-negative-amount-is-taken"],
     arena="calm",
     needs=TAKEN,
@@ -134,7 +134,7 @@ def test_amounts_are_exact(bench: Bench) -> None:
 
 
 @check(
-    points=3,
+    points=2,
     kills=["refunds-only-in-the-table", "refunded-cents-stays-zero", "one-provider-key-for-all-refunds"],
     arena="calm",
     needs=TAKEN,
@@ -155,7 +155,7 @@ def test_a_refund_is_taken(bench: Bench) -> None:
     bench.expect_conserved(reading="Refunds")
 
 
-@check(points=3, kills=["refuses-the-last-cent", "a-refund-too-large-is-a-500"], arena="calm", needs=REFUNDS)
+@check(points=2, kills=["refuses-the-last-cent", "a-refund-too-large-is-a-500"], arena="calm", needs=REFUNDS)
 def test_a_refund_too_large_is_409(bench: Bench) -> None:
     """A refund of more than is left answers 409 and does nothing; one of exactly what is left is taken."""
     order = bench.order(amount_cents=1000)

@@ -37,7 +37,7 @@ def test_a_key_is_required(bench: Bench) -> None:
 
 
 @check(
-    points=3,
+    points=2,
     kills=["raw-bytes-are-compared", "replays-without-saying-so", "replays-the-payment-of-today"],
     arena="calm",
     needs=TAKEN,
@@ -61,7 +61,7 @@ def test_a_repeated_key_is_replayed(bench: Bench) -> None:
     bench.expect_conserved(reading="Keys")
 
 
-@check(points=3, kills=["bodies-are-not-compared", "paths-are-not-compared"], arena="calm", needs=REFUNDS)
+@check(points=2, kills=["bodies-are-not-compared", "paths-are-not-compared"], arena="calm", needs=REFUNDS)
 def test_another_body_or_path_is_422(bench: Bench) -> None:
     """The same key with another body, or for something else, is 422 and does nothing."""
     order, other = bench.order(amount_cents=800), bench.order(amount_cents=800)
@@ -88,7 +88,7 @@ def test_another_body_or_path_is_422(bench: Bench) -> None:
     bench.expect_conserved(reading="Keys")
 
 
-@check(points=3, kills=["declines-are-tried-again", "a-refusal-frees-the-key"], arena="calm", needs=REFUNDS)
+@check(points=2, kills=["declines-are-tried-again", "a-refusal-frees-the-key"], arena="calm", needs=REFUNDS)
 def test_refusals_are_replayed(bench: Bench) -> None:
     """402 and 409 are stored: the same key gets them again, though the provider would say yes by now."""
     declined = bench.order()
@@ -122,7 +122,7 @@ def test_invalid_requests_leave_the_key_free(bench: Bench) -> None:
     bench.expect_conserved(reading="What is stored")
 
 
-@check(points=2, kills=["quotes-belong-to-the-key"], arena="calm", needs=REPLAYED)
+@check(points=1, kills=["quotes-belong-to-the-key"], arena="calm", needs=REPLAYED)
 def test_quotes_are_not_part_of_the_key(bench: Bench) -> None:
     """A key may stand in quotes, as the draft standard writes it, or without: it is the same key."""
     for quoted_first in (True, False):
@@ -137,7 +137,7 @@ def test_quotes_are_not_part_of_the_key(bench: Bench) -> None:
 
 
 @check(
-    points=3,
+    points=2,
     kills=["keys-without-the-merchant", "provider-key-without-the-merchant"],
     arena="calm",
     needs=TAKEN,

@@ -19,7 +19,7 @@ FOR_NOW = (502, 503, 504)
 CHARGED = "the provider has charged it, and says so if it is asked again"
 
 
-@check(points=3, kills=["timeout-means-declined"], arena="calm", needs=TAKEN)
+@check(points=2, kills=["timeout-means-declined"], arena="calm", needs=TAKEN)
 def test_a_slow_provider_is_waited_for(bench: Bench) -> None:
     """A charge that takes 2.5 s ends 201, or in a 5xx and 201 when it is retried; never 402, never twice."""
     order, other = bench.order(amount_cents=500), bench.order(amount_cents=500)
@@ -36,7 +36,7 @@ def test_a_slow_provider_is_waited_for(bench: Bench) -> None:
     bench.expect_conserved(reading=READING)
 
 
-@check(points=3, kills=["a-503-means-declined", "server-errors-are-stored"], arena="calm", needs=TAKEN)
+@check(points=2, kills=["a-503-means-declined", "server-errors-are-stored"], arena="calm", needs=TAKEN)
 def test_a_failing_provider_is_a_5xx(bench: Bench) -> None:
     """While the provider answers 503 a payment ends 502, 503 or 504; later its key goes on to 201."""
     order, other = bench.order(amount_cents=500), bench.order(amount_cents=500)
@@ -58,7 +58,7 @@ def test_a_failing_provider_is_a_5xx(bench: Bench) -> None:
     bench.expect_conserved(reading=READING)
 
 
-@check(points=4, kills=["a-fresh-provider-key-for-each-call"], arena="calm", needs=TAKEN)
+@check(points=3, kills=["a-fresh-provider-key-for-each-call"], arena="calm", needs=TAKEN)
 def test_done_then_cut_is_one_charge(bench: Bench) -> None:
     """The provider charges and hangs up, again and again: there is one charge, and its key ends 201."""
     orders = [bench.order() for _ in range(3)]
@@ -75,7 +75,7 @@ def test_done_then_cut_is_one_charge(bench: Bench) -> None:
     bench.expect_conserved(reading=READING)
 
 
-@check(points=3, kills=["lock-expires-before-the-provider-answers"], arena="calm", needs=TAKEN)
+@check(points=2, kills=["lock-expires-before-the-provider-answers"], arena="calm", needs=TAKEN)
 def test_a_lock_outlives_a_slow_provider(bench: Bench) -> None:
     """A repeat later than L, while the provider is still at work: one charge, one payment, one answer."""
     orders = [bench.order() for _ in range(2)]
@@ -90,7 +90,7 @@ def test_a_lock_outlives_a_slow_provider(bench: Bench) -> None:
     bench.expect_conserved(reading="The same key at the same time")
 
 
-@check(points=3, kills=["a-fresh-provider-key-for-each-refund"], arena="calm", needs=REFUNDS)
+@check(points=2, kills=["a-fresh-provider-key-for-each-refund"], arena="calm", needs=REFUNDS)
 def test_a_failing_refund_is_taken_once(bench: Bench) -> None:
     """A refund that the provider does and hangs up, or fails first, is done once."""
     refunds = []
@@ -104,7 +104,7 @@ def test_a_failing_refund_is_taken_once(bench: Bench) -> None:
     bench.expect_conserved(reading=READING)
 
 
-@check(points=3, kills=["an-unresolved-refund-frees-its-amount"], arena="calm", needs=REFUNDS)
+@check(points=2, kills=["an-unresolved-refund-frees-its-amount"], arena="calm", needs=REFUNDS)
 def test_an_unresolved_refund_stays_reserved(bench: Bench) -> None:
     """A refund that may have been done counts until its key has ended: others can have the rest only."""
     order = bench.order(amount_cents=1000)

@@ -20,7 +20,7 @@ ROUNDS = 3
 FOR_NOW = (502, 503, 504)
 
 
-@check(points=4, kills=["keys-in-memory", "looks-up-then-inserts"], arena="calm", needs=TAKEN)
+@check(points=3, kills=["keys-in-memory", "looks-up-then-inserts"], arena="calm", needs=TAKEN)
 def test_one_key_at_once_is_one_payment(bench: Bench) -> None:
     """Many requests with one key, to one or all replicas: each is 201 or 409, and there is one payment."""
     for round in range(ROUNDS):
@@ -31,7 +31,7 @@ def test_one_key_at_once_is_one_payment(bench: Bench) -> None:
     bench.expect_conserved(reading=READING)
 
 
-@check(points=3, kills=["a-duplicate-is-a-500"], arena="calm", needs=TAKEN)
+@check(points=2, kills=["a-duplicate-is-a-500"], arena="calm", needs=TAKEN)
 def test_a_key_in_progress_waits_or_is_409(bench: Bench) -> None:
     """A repeat while the first is at the provider is 409, or waits for its answer; then it is replayed."""
     order = bench.order()
@@ -54,7 +54,7 @@ def test_a_key_in_progress_waits_or_is_409(bench: Bench) -> None:
     bench.expect_conserved(reading=READING)
 
 
-@check(points=3, kills=["refunds-counted-when-done"], arena="calm", needs=REFUNDS)
+@check(points=2, kills=["refunds-counted-when-done"], arena="calm", needs=REFUNDS)
 def test_refunds_at_the_provider_count(bench: Bench) -> None:
     """Refunds that meet while the first is at the provider: together never more than the payment."""
     order = bench.order(amount_cents=1000)
@@ -75,7 +75,7 @@ def test_refunds_at_the_provider_count(bench: Bench) -> None:
     bench.expect_conserved(reading="Refunds")
 
 
-@check(points=3, kills=["keys-in-memory"], arena="calm", needs=REFUNDS)
+@check(points=2, kills=["keys-in-memory"], arena="calm", needs=REFUNDS)
 def test_racing_refunds_never_exceed(bench: Bench) -> None:
     """Many refunds of one payment at once, each with a key of its own: never more than the payment."""
     for _ in range(ROUNDS):
@@ -98,7 +98,7 @@ def test_one_refund_key_at_once_is_one_refund(bench: Bench) -> None:
     bench.expect_conserved(reading=READING)
 
 
-@check(points=4, kills=["looks-up-then-inserts"], arena="staged", needs=TAKEN)
+@check(points=3, kills=["looks-up-then-inserts"], arena="staged", needs=TAKEN)
 def test_one_key_meets_itself_anywhere(bench: Bench) -> None:
     """A payment held before any of its statements meets a repeat elsewhere: there is one payment."""
 
@@ -110,7 +110,7 @@ def test_one_key_meets_itself_anywhere(bench: Bench) -> None:
     bench.expect_conserved(reading=READING)
 
 
-@check(points=4, kills=["refund-read-then-written"], arena="staged", needs=REFUNDS)
+@check(points=3, kills=["refund-read-then-written"], arena="staged", needs=REFUNDS)
 def test_refunds_meet_anywhere(bench: Bench) -> None:
     """A refund held before any of its statements meets another: never more than the payment."""
 
