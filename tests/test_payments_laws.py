@@ -315,7 +315,7 @@ def test_a_key_has_ended_once_its_answer_is_the_last_word(grader, refund, status
 
 
 def test_every_check_ends_in_conservation():
-    """No scenario is over before provider, API and events were compared; but the gate, which is one request."""
+    """No scenario is over before provider, API and events were compared, but for the gate: one request."""
     for path in GRADER.glob("test_*.py"):
         for body in path.read_text(encoding="utf-8").split("\ndef test_")[1:]:
             name = body.partition("(")[0]

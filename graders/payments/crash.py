@@ -225,11 +225,6 @@ class Sweep:
         for _ in range(TRIES):
             for point in self._unreached(points):
                 self._visit([point], within=ALONE_WITHIN_S)
-        import os
-        import sys  # PGDEBUG
-
-        if os.environ.get("PG_DEBUG"):  # PGDEBUG
-            print(*[f"TABLE {_row(self.bench, v)}\n" for v in self.visits], file=sys.stderr)  # PGDEBUG
         if len(self._unreached(points)) > len(points) // 2:
             missed = len(self._unreached(points))
             raise Inconclusive(f"{missed} of {len(points)} crash points did not come about")

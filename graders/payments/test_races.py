@@ -16,7 +16,7 @@ TAKEN = "a-payment-is-taken"
 REFUNDS = "a-refund-is-taken"
 READING = "The same key at the same time"
 CROWD = 5
-ROUNDS = 3
+ROUNDS = 2
 FOR_NOW = (502, 503, 504)
 
 
