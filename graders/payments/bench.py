@@ -59,6 +59,7 @@ class Bench:
         self.replicas = [name for name in self.processes if name.startswith("web-")]
         self._asked: dict[Wish, list[Exchange]] = {}
         self._seen: list[Exchange] = []
+        self._refused: set[Wish] = set()
         self._lock = threading.Lock()
 
     # Verbs that have files of their own.
@@ -174,11 +175,16 @@ class Bench:
             return list(self._asked.get(wish, ()))
 
     def has_ended(self, wish: Wish) -> bool:
-        return any(is_end(wish, answer) for answer in self.answers_to(wish))
+        return wish in self._refused or any(is_end(wish, answer) for answer in self.answers_to(wish))
+
+    def take_as_refused(self, refund: Wish) -> None:
+        """Take a refund's 409 for its end, though it never came as a replay."""
+        self._refused.add(refund)
 
     def end_of(self, wish: Wish) -> Exchange:
-        """The answer that ended it."""
-        return next(answer for answer in self.answers_to(wish) if is_end(wish, answer))
+        """The answer that ended it, or else the last."""
+        answers = self.answers_to(wish)
+        return next((answer for answer in answers if is_end(wish, answer)), answers[-1])
 
     def kin_of(self, wish: Wish) -> list[Wish]:
         """The other wishes about the same payment."""

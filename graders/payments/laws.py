@@ -15,6 +15,9 @@ from .orders import json_of
 from .provider import Charge, Refunded
 from .settled import Breach, Ended, Settled, order_of, total
 
+# What GET shows as the first answer did; the rest changes, or is the service's own.
+KEPT = ("id", "order_id", "amount_cents", "currency", "charge_id")
+
 
 def one_answer(settled: Settled) -> Breach | None:
     """A key ends once: all its answers are equal."""
@@ -119,7 +122,8 @@ def shown_as_taken(settled: Settled) -> Breach | None:
         order = order_of(ended.wish)
         shown = settled.shown.get(str(ended.told.get("id")), {})
         refunded = sum(one.wish.amount_cents for one in settled.refunds_of(order) if one.succeeded)
-        wanted = {**ended.told, "refunded_cents": refunded, "status": "succeeded"}
+        told = {name: ended.told.get(name) for name in KEPT}
+        wanted = {**told, "refunded_cents": refunded, "status": "succeeded"}
         wrong = [name for name, value in wanted.items() if not same(shown.get(name), value)]
         if wrong:
             name = wrong[0]

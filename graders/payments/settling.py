@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # What the contract gives a key whose process has died, beyond the life of its lock.
 CONVERGES_WITHIN_S = 10.0
 PAUSE_S = 0.1
+# A refusal that is no replay and stays so, longer than a lock may live, is a refusal all the same.
+REFUSED_AFTER_S = 2.0
 IN_PROGRESS = "a key whose process has died may not stay in progress for ever: give its lock an end"
 GOES_ON = "the same key has to go on where it stopped, whatever was done by then"
 
@@ -36,24 +38,31 @@ def settle(
     *,
     reading: str,
     processes: Sequence[str] = (),
-    since: float | None = None,
 ) -> None:
-    """Ask again until each key has ended, for L + 10 s from `since`, or else from now.
+    """Ask again until each key has ended, for L + 10 s from now.
 
     Keys of which an end is known already are not asked again.
     """
     open_wishes = [wish for wish in wishes if not bench.has_ended(wish)]
-    begin = bench.arena.clock() if since is None else since
+    begin = bench.arena.clock()
     replicas = cycle(processes or bench.replicas)
     while open_wishes:
         asked = [(wish, bench.begin(post(wish, next(replicas)))) for wish in open_wishes]
         last = {wish: bench.heard(wish, waiting.result()) for wish, waiting in asked}
         for wish, exchange in last.items():
             _is_no_nonsense(bench, wish, exchange, reading=reading)
+        _take_refusals(bench, last, begin=begin)
         open_wishes = [wish for wish in open_wishes if not bench.has_ended(wish)]
         if open_wishes:
             _is_in_time(bench, open_wishes[0], last[open_wishes[0]], begin=begin, reading=reading)
             bench.arena.sleep(PAUSE_S)
+
+
+def _take_refusals(bench: Bench, last: Mapping[Wish, Exchange], *, begin: float) -> None:
+    for wish, exchange in last.items():
+        waited = exchange.sent - begin - bench.arena.late_between(begin, exchange.sent)
+        if isinstance(wish, Refund) and exchange.status == 409 and waited > bench.lock_s + REFUSED_AFTER_S:
+            bench.take_as_refused(wish)
 
 
 def _is_in_time(bench: Bench, wish: Wish, last: Exchange, *, begin: float, reading: str) -> None:

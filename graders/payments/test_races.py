@@ -75,7 +75,7 @@ def test_refunds_at_the_provider_count(bench: Bench) -> None:
     bench.expect_conserved(reading="Refunds")
 
 
-@check(points=2, kills=["keys-in-memory"], arena="calm", needs=REFUNDS)
+@check(points=2, kills=["refunds-counted-when-done"], arena="calm", needs=REFUNDS)
 def test_racing_refunds_never_exceed(bench: Bench) -> None:
     """Many refunds of one payment at once, each with a key of its own: never more than the payment."""
     for _ in range(ROUNDS):
