@@ -37,10 +37,11 @@ def _setup(name: str, *, web: int, relay: int, lock_s: int, **more: Any) -> Setu
 ARENAS = {
     # Nothing is broken here but the provider, by order: all checks at the same time, mostly waiting.
     "calm": _setup("calm", web=3, relay=2, lock_s=1, width=6),
-    "crash-before": _setup("crash-before", web=1, relay=1, lock_s=1, exclusive=True),
-    "crash-after": _setup("crash-after", web=1, relay=1, lock_s=1, exclusive=True),
-    "crash-outside": _setup("crash-outside", web=1, relay=1, lock_s=1, exclusive=True),
+    # One process of each kind, so that it is this one that a payment's steps are to be found at.
+    "statements": _setup("statements", web=1, relay=1, lock_s=1, exclusive=True),
+    "outside": _setup("outside", web=1, relay=1, lock_s=1, exclusive=True),
     "staged": _setup("staged", web=2, relay=1, lock_s=1, exclusive=True),
+    "events": _setup("events", web=2, relay=1, lock_s=1, exclusive=True),
     "outage": _setup("outage", web=3, relay=1, lock_s=1, exclusive=True),
 }
 

@@ -16,8 +16,8 @@ from .provider import AT_ONCE, CUTS, FAILS, Turn
 if TYPE_CHECKING:
     from .bench import Bench
 
-ORDERS = 12
-SIDE_BY_SIDE = 4
+ORDERS = 10
+SIDE_BY_SIDE = 5
 MOODS = (AT_ONCE, AT_ONCE, CUTS, FAILS, Turn(late_s=0.3))
 
 
@@ -29,7 +29,7 @@ def random_history(bench: Bench) -> None:
         bench.provider.script(order.source, *_moods(chance))
         bench.provider.script_refunds(order.source, *_moods(chance))
     lost = chance.choice(bench.replicas)
-    lost_in = chance.randrange(2, ORDERS // SIDE_BY_SIDE + 2)
+    lost_in = chance.randrange(1, 2 * ORDERS // SIDE_BY_SIDE)
     for number, batch in enumerate(_batches(_twice(orders, chance))):
         waiting = [(order, bench.wish_for(order, chance.choice(bench.replicas))) for order in batch]
         if number == lost_in:

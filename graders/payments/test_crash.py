@@ -16,7 +16,7 @@ REFUNDS = "a-refund-is-taken"
 @check(
     points=3,
     kills=["payment-and-key-in-two-transactions", "lock-never-expires"],
-    arena="crash-before",
+    arena="statements",
     needs=TAKEN,
 )
 def test_killed_before_any_statement(bench: Bench) -> None:
@@ -30,7 +30,7 @@ def test_killed_before_any_statement(bench: Bench) -> None:
 @check(
     points=3,
     kills=["event-written-after-the-commit", "takes-up-without-looking"],
-    arena="crash-after",
+    arena="statements",
     needs=TAKEN,
 )
 def test_killed_after_any_statement(bench: Bench) -> None:
@@ -41,9 +41,7 @@ def test_killed_after_any_statement(bench: Bench) -> None:
     sweep.expect_conserved()
 
 
-@check(
-    points=3, kills=["provider-key-made-in-memory", "lock-never-expires"], arena="crash-outside", needs=TAKEN
-)
+@check(points=3, kills=["provider-key-made-in-memory", "lock-never-expires"], arena="outside", needs=TAKEN)
 def test_killed_at_the_provider(bench: Bench) -> None:
     """Killed while the provider sees, does or answers a charge: its key ends 201, with one charge."""
     sweep = bench.sweep(bench.lone_order)
@@ -52,7 +50,7 @@ def test_killed_at_the_provider(bench: Bench) -> None:
     sweep.expect_conserved()
 
 
-@check(points=2, kills=["a-fresh-provider-key-for-each-refund"], arena="crash-outside", needs=REFUNDS)
+@check(points=2, kills=["a-fresh-provider-key-for-each-refund"], arena="outside", needs=REFUNDS)
 def test_a_refund_killed_at_the_provider(bench: Bench) -> None:
     """Killed while the provider sees, does or answers a refund: its key ends, with one refund at most."""
     sweep = bench.sweep(bench.lone_refund)
@@ -61,7 +59,7 @@ def test_a_refund_killed_at_the_provider(bench: Bench) -> None:
     sweep.expect_conserved()
 
 
-@check(points=2, kills=["publishes-after-the-commit-without-an-outbox"], arena="crash-outside", needs=TAKEN)
+@check(points=2, kills=["publishes-after-the-commit-without-an-outbox"], arena="outside", needs=TAKEN)
 def test_killed_while_publishing(bench: Bench) -> None:
     """Whoever publishes is killed at each of its steps, that of the record too: the event comes."""
     sweep = bench.sweep(bench.lone_order)

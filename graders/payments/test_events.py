@@ -33,7 +33,7 @@ def test_a_success_is_announced(bench: Bench) -> None:
     bench.expect_conserved(reading="Events", must_announce=True)
 
 
-@check(points=2, kills=["publishes-newest-first"], arena="staged", needs=ANNOUNCED)
+@check(points=2, kills=["publishes-newest-first"], arena="events", needs=ANNOUNCED)
 def test_refunds_follow_their_payment(bench: Bench) -> None:
     """What happens to one payment is announced in its order, also when the relay has to catch up."""
     with bench.cut_off_from_kafka():
@@ -45,14 +45,14 @@ def test_refunds_follow_their_payment(bench: Bench) -> None:
     bench.expect_conserved(reading="The relay")
 
 
-@check(points=3, kills=["remembers-the-last-id"], arena="staged", needs=ANNOUNCED)
+@check(points=3, kills=["remembers-the-last-id"], arena="events", needs=ANNOUNCED)
 def test_a_slow_commit_is_announced(bench: Bench) -> None:
     """A payment whose COMMIT was slow is announced, though later ones were announced before it."""
     bench.hold_each_commit()
     bench.expect_conserved(reading="The relay", hint=SKIPPED)
 
 
-@check(points=2, kills=["a-new-event-id-at-each-publication"], arena="staged", needs=ANNOUNCED)
+@check(points=2, kills=["a-new-event-id-at-each-publication"], arena="events", needs=ANNOUNCED)
 def test_a_repeated_record_is_identical(bench: Bench) -> None:
     """Killed when Kafka has a record and nobody knows: what is sent again is the same, event_id included."""
     sweep = bench.sweep(bench.lone_order)
@@ -61,7 +61,7 @@ def test_a_repeated_record_is_identical(bench: Bench) -> None:
     sweep.expect_conserved(reading="The relay")
 
 
-@check(points=2, kills=["marks-before-the-acknowledgement"], arena="staged", needs=ANNOUNCED)
+@check(points=2, kills=["marks-before-the-acknowledgement"], arena="events", needs=ANNOUNCED)
 def test_a_lost_record_is_sent_again(bench: Bench) -> None:
     """Killed while a record is on its way to Kafka, which never gets it: it is sent again."""
     sweep = bench.sweep(bench.lone_order)

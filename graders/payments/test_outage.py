@@ -17,7 +17,7 @@ KAFKA, POSTGRES = "When Kafka is away", "When Postgres fails"
 FOR_NOW = range(500, 600)
 
 
-@check(points=2, kills=["publishes-within-the-request", "gives-up-on-kafka"], arena="outage", needs=ANNOUNCED)
+@check(points=2, kills=["publishes-within-the-request", "gives-up-on-kafka"], arena="events", needs=ANNOUNCED)
 def test_kafka_refused_payments_go_on(bench: Bench) -> None:
     """With a Kafka that refuses connections payments and refunds are 201; their events follow later."""
     with bench.cut_off_from_kafka():
@@ -28,7 +28,7 @@ def test_kafka_refused_payments_go_on(bench: Bench) -> None:
     bench.expect_conserved(reading=KAFKA, hint="does whoever publishes connect again by itself?")
 
 
-@check(points=1, kills=["publishes-within-the-request"], arena="outage", needs=ANNOUNCED)
+@check(points=1, kills=["publishes-within-the-request"], arena="events", needs=ANNOUNCED)
 def test_kafka_frozen_payments_go_on(bench: Bench) -> None:
     """With a Kafka that accepts and never answers payments are 201 as well; their events follow."""
     with bench.arena.faults("kafka").paused():
