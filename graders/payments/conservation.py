@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from labkit import CheckFailed, Inconclusive, Request
+from labkit import CheckFailed, Exchange, Inconclusive, Request
 
 from .announced import ANNOUNCED, REFUNDED, SUCCEEDED, Event, missing_events
 from .laws import MONEY
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ANNOUNCED_WITHIN_S = 12.0
 # A service that has announced nothing by then, in an arena full of payments, has no events yet.
 BEGUN_WITHIN_S = 4.0
+RECOVERS_WITHIN_S = 5.0
 LOST = "no event came; whatever was committed as a success is announced sooner or later"
 
 
@@ -83,10 +84,24 @@ def _shown(bench: Bench, orders: list[Ended]) -> dict[str, dict[str, object]]:
     for ended in orders:
         id = str(ended.told.get("id"))
         if ended.succeeded:
-            answer = bench.ask(read(ended.wish.merchant, id, next(replicas)))
-            bench.has_status(answer, 200, reading="The answers", about=ended.wish)
-            shown[id] = dict(json_of(answer))
+            shown[id] = dict(json_of(_read(bench, ended.wish, id, next(replicas))))
     return shown
+
+
+def _read(bench: Bench, wish: Wish, id: str, process: str) -> Exchange:
+    """GET a payment; what is left of an outage may fail a few times."""
+    request = read(wish.merchant, id, process)
+
+    def answers() -> bool:
+        nonlocal answer
+        answer = bench.ask(request)
+        return answer.status is not None and answer.status < 500
+
+    answer = bench.ask(request)
+    if answer.status is None or answer.status >= 500:
+        wait_until(bench, answers, within=RECOVERS_WITHIN_S)
+    bench.has_status(answer, 200, reading="The answers", about=wish)
+    return answer
 
 
 def _obey(bench: Bench, settled: Settled, laws: tuple[object, ...]) -> None:
