@@ -14,8 +14,11 @@ from .orders import Wish
 if TYPE_CHECKING:
     from .bench import Bench
 
-QUIET_S = 0.8
+# Longer than the pauses of those that look for work now and then, as a rule; what is missed is only one
+# boundary more, which may not be met again.
+QUIET_S = 1.2
 SETTLES_S = 0.3
+MOST_LOOKS = 6
 ANNOUNCED_WITHIN_S = 12.0
 
 Idle = Mapping[str, frozenset[str]]
@@ -67,7 +70,10 @@ def _undisturbed(bench: Bench, wish: Wish, idle: Idle) -> dict[str, Read]:
     bench.has_status(answer, 201, reading="The answers", about=wish)
     bench.expect_announced(wish, within=ANNOUNCED_WITHIN_S)
     heard: dict[str, Read] = {}
-    while heard != (heard := _read(bench, before, idle, answer.received)):
+    for _ in range(MOST_LOOKS):
+        known, heard = heard, _read(bench, before, idle, answer.received)
+        if heard == known:
+            break
         bench.arena.sleep(SETTLES_S)
     return heard
 
