@@ -16,7 +16,7 @@ from labkit import CheckFailed, EvidenceRow, Inconclusive, Message, Way, shorten
 from .boundaries import Boundary, reaches
 from .orders import Refund, Wish
 from .provider import Turn
-from .survey import Survey, survey
+from .survey import ANNOUNCED_WITHIN_S, Survey, survey
 
 if TYPE_CHECKING:
     from .bench import Bench
@@ -28,6 +28,7 @@ REACHED_WITHIN_S = 4.0
 ALONE_WITHIN_S = 4.0
 TRIES = 1
 SENT_WITHIN_S = 0.5
+REPEATS_WITHIN_S = 1.0
 
 
 @dataclass
@@ -198,6 +199,7 @@ class Sweep:
 
     def at_record(self, way: Way) -> None:
         self.run([AtRecord(way)])
+        self.let_repeats_come()
 
     def at_statements(self, way: Way) -> None:
         """All that web says to Postgres."""
@@ -209,6 +211,7 @@ class Sweep:
         others = [process for process in self.bench.processes if process != WEB]
         steps = [point for name in others for way in Way for point in self._statements_of(found, name, way)]
         self.run([*map(AtRecord, Way), *steps])
+        self.let_repeats_come()
 
     def _statements_of(self, found: Survey, process: str, way: Way) -> list[Point]:
         """Those after the answer alone: whoever says them may have no second hand."""
@@ -273,6 +276,17 @@ class Sweep:
             self.bench.settle([visit.wish for visit in visits], reading=READING, processes=[WEB])
         except CheckFailed as failure:
             raise with_table(failure, self) from None
+
+    def let_repeats_come(self) -> None:
+        """Wait until whoever publishes now has come past what the dead one left: it is at newer events.
+
+        Otherwise the laws would be held against the first record, before anybody had sent it again.
+        """
+        later = [self.bench.lone_order() for _ in self.bench.replicas]
+        for order, process in zip(later, self.bench.replicas, strict=True):
+            self.bench.settle([order], reading=READING, processes=[process])
+        self.bench.expect_announced(*later, within=ANNOUNCED_WITHIN_S)
+        self.bench.arena.sleep(REPEATS_WITHIN_S)
 
     def expect_conserved(self, *, reading: str = READING, hint: str | None = None) -> None:
         """As the bench's, with the table of crash points as evidence."""

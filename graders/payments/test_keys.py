@@ -109,7 +109,7 @@ def test_refusals_are_replayed(bench: Bench) -> None:
     bench.expect_conserved(reading="What is stored")
 
 
-@check(points=2, kills=["invalid-requests-take-the-key"], arena="calm", needs=TAKEN)
+@check(points=1, kills=["invalid-requests-take-the-key"], arena="calm", needs=TAKEN)
 def test_invalid_requests_leave_the_key_free(bench: Bench) -> None:
     """A key that was sent with an invalid body is free: with a valid one it takes the payment."""
     for wrong in ({"amount_cents": 0}, {"amount_cents": "5"}, {"currency": "euro"}, {"source": None}):

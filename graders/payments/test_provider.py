@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from labkit import check
 
+from .orders import post
 from .provider import CUTS, FAILS, Turn
 
 if TYPE_CHECKING:
@@ -72,6 +74,23 @@ def test_done_then_cut_is_one_charge(bench: Bench) -> None:
 
     for order in orders:
         bench.expect_paid(order, reading=READING, hint=CHARGED)
+    bench.expect_conserved(reading=READING)
+
+
+@check(points=1, kills=["a-5xx-forgets-the-body"], arena="calm", needs=TAKEN)
+def test_a_key_keeps_its_body_after_a_5xx(bench: Bench) -> None:
+    """A key that ended in a 5xx after its charge goes on with the same body only: another one is not taken."""
+    order = bench.order(amount_cents=500)
+    bench.provider.script(order.source, then=CUTS)
+    bench.has_status(bench.post(order), *FOR_NOW, reading=READING, about=order)
+    other = replace(order, amount_cents=600)
+    for process in bench.replicas:
+        answer = bench.ask(post(other, process))
+        hint = "500 may have been charged under this key: whoever asks for 600 asks for something else"
+        bench.has_status(answer, 422, 409, *FOR_NOW, reading="Keys", hint=hint, about=order)
+    bench.provider.script(order.source)
+    bench.settle([order], reading="What is stored")
+    bench.expect_paid(order, reading="What is stored", hint=CHARGED)
     bench.expect_conserved(reading=READING)
 
 
