@@ -26,7 +26,7 @@ def test_a_payment_is_taken(bench: Bench) -> None:
         answer = bench.post(order, process)
 
         bench.has_status(health, 200, reading="Starting and stopping")
-        hint = "no payment is taken yet: begin where this 501 comes from" if answer.status == 501 else None
+        hint = "nothing is taken yet: begin where this 501 comes from" if answer.status == 501 else None
         bench.has_status(answer, 201, reading="The answers", hint=hint, about=order)
         bench.shows_payment(answer, order)
         bench.is_located(answer, order)

@@ -79,7 +79,7 @@ def test_done_then_cut_is_one_charge(bench: Bench) -> None:
 
 @check(points=1, kills=["a-5xx-forgets-the-body"], arena="calm", needs=TAKEN)
 def test_a_key_keeps_its_body_after_a_5xx(bench: Bench) -> None:
-    """A key that ended in a 5xx after its charge goes on with the same body only: another one is not taken."""
+    """A key that ended in a 5xx after its charge goes on with the same body only: no other is taken."""
     order = bench.order(amount_cents=500)
     bench.provider.script(order.source, then=CUTS)
     bench.has_status(bench.post(order), *FOR_NOW, reading=READING, about=order)
