@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labkit import Exchange, Request
@@ -139,6 +139,7 @@ class Story:
         return None
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # however busy the machine
 @given(st.lists(st.tuples(st.booleans(), st.lists(st.integers(1, 300), max_size=3)), max_size=6), st.data())
 def test_what_is_right_is_never_accused(grader, payments, data):
     story = Story(grader, random.Random(1))  # noqa: S311

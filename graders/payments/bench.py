@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from labkit import Arena, CheckFailed, EvidenceRow, Exchange, Request, Setup, answered, expect, is_problem
+from labkit import Arena, EvidenceRow, Exchange, Request, Setup, answered, expect, is_problem
 
-from . import conservation, crash, outages, races, scenario, settling
-from .laws import same
-from .orders import PAYMENTS, Order, Refund, Wish, Wishes, is_replay, json_of, post, read
+from . import answers, conservation, crash, outages, races, scenario, settling
+from .orders import Order, Refund, Wish, Wishes, json_of, post, read
 from .provider import Provider
 from .settling import is_end
 from .story import row_of, story
@@ -21,13 +20,15 @@ from .topic import Topic, topic_for
 TOO_BUSY = "the machine was too busy: the service may have given up waiting for somebody"
 # By then the answers that were on their way beside the one in question have come as well.
 DOUBT_AFTER_S = 0.3
+# Short, as whoever finishes what a dead process began may have to wait for it.
+LOCK_S = "1"
 
 
-def _setup(name: str, *, web: int, relay: int, lock_s: int, **more: Any) -> Setup:
+def _setup(name: str, *, web: int, relay: int, **more: Any) -> Setup:
     topic = f"payments-{name}"
     return Setup(
         replicas={"web": web, "relay": relay},
-        settings={"EVENTS_TOPIC": topic, "IDEMPOTENCY_LOCK_SECONDS": str(lock_s)},
+        settings={"EVENTS_TOPIC": topic, "IDEMPOTENCY_LOCK_SECONDS": LOCK_S},
         prepare=topic_for(topic),
         outsiders={"PSP_URL": Provider},
         **more,
@@ -36,13 +37,13 @@ def _setup(name: str, *, web: int, relay: int, lock_s: int, **more: Any) -> Setu
 
 ARENAS = {
     # Nothing is broken here but the provider, by order: all checks at the same time, mostly waiting.
-    "calm": _setup("calm", web=3, relay=2, lock_s=1, width=6),
+    "calm": _setup("calm", web=3, relay=2, width=6),
     # One process of each kind, so that it is this one that a payment's steps are to be found at.
-    "statements": _setup("statements", web=1, relay=1, lock_s=1, exclusive=True),
-    "outside": _setup("outside", web=1, relay=1, lock_s=1, exclusive=True),
-    "staged": _setup("staged", web=2, relay=1, lock_s=1, exclusive=True),
-    "events": _setup("events", web=2, relay=1, lock_s=1, exclusive=True),
-    "outage": _setup("outage", web=3, relay=1, lock_s=1, exclusive=True),
+    "statements": _setup("statements", web=1, relay=1, exclusive=True),
+    "outside": _setup("outside", web=1, relay=1, exclusive=True),
+    "staged": _setup("staged", web=2, relay=1, exclusive=True),
+    "events": _setup("events", web=2, relay=1, exclusive=True),
+    "outage": _setup("outage", web=3, relay=1, exclusive=True),
 }
 
 
@@ -64,6 +65,13 @@ class Bench:
         self._lock = threading.Lock()
 
     # Verbs that have files of their own.
+    tells = answers.tells
+    shows_payment = answers.shows_payment
+    is_located = answers.is_located
+    names_payment = answers.names_payment
+    expect_paid = answers.expect_paid
+    replays = answers.replays
+    nothing_charged = answers.nothing_charged
     settle = settling.settle
     expect_conserved = conservation.expect_conserved
     expect_announced = conservation.expect_announced
@@ -209,7 +217,7 @@ class Bench:
             one_of=wanted,
             unit=f"as the status of {exchange.request.method} {exchange.request.path}",
             hints=[(lambda _: hint is not None, hint or "")],
-            evidence=lambda: self._evidence(exchange, about),
+            evidence=lambda: self.evidence_of(exchange, about),
             reading=reading,
             # No slowness makes a bad request a good one.
             sure=exchange.status in range(200, 500) and exchange.status not in (408, 409, 429),
@@ -227,114 +235,13 @@ class Bench:
         self.has_status(exchange, *wanted, reading=reading, hint=hint, about=about)
         is_problem(exchange)
 
-    def tells(
-        self, exchange: Exchange, members: dict[str, object], *, reading: str, about: Wish, hint: str = ""
-    ) -> None:
-        """The body is an object with these members."""
-        body = json_of(exchange)
-        for name, value in members.items():
-            if not same(body.get(name), value):
-                raise CheckFailed(
-                    expected=f"{name}: {value!r} in the body of the {exchange.status}",
-                    observed=f"{name}: {body[name]!r}" if name in body else f"no {name}",
-                    hint=hint or None,
-                    evidence=self.story(about, exchange),
-                    reading=reading,
-                    sure=True,
-                )
-
-    def shows_payment(self, exchange: Exchange, order: Order, *, refunded: int = 0) -> None:
-        """The answer is this order's payment, charged as the provider's ledger says."""
-        self.has_status(exchange, 200, 201, reading="The answers", about=order)
-        self.id_of(order, exchange)
-        charges = self.provider.charged(order.source)
-        expect(
-            len(charges),
-            equals=1,
-            unit="charges at the provider for a payment that was answered 201",
-            evidence=lambda: self.story(order, exchange),
-            reading="The provider",
-            sure=True,
-        )
-        members: dict[str, object] = {
-            "order_id": order.order_id,
-            "amount_cents": order.amount_cents,
-            "currency": order.currency,
-            "status": "succeeded",
-            "charge_id": charges[0].id,
-            "refunded_cents": refunded,
-        }
-        self.tells(exchange, members, reading="The answers", about=order)
-
-    def is_located(self, exchange: Exchange, order: Order) -> None:
-        """Location leads to the payment, be it as a path or as a whole address."""
-        location = exchange.headers.get("location", "")
-        path = f"{PAYMENTS}/{self.id_of(order, exchange)}"
-        expect(
-            location if not location.endswith(path) else path,
-            equals=path,
-            unit="as the end of Location",
-            evidence=lambda: self.story(order, exchange),
-            reading="The answers",
-            sure=True,
-        )
-
-    def names_payment(self, exchange: Exchange, refund: Refund) -> None:
-        """The answer to a refund has an id of its own, and the payment's."""
-        body = json_of(exchange)
-        self.id_of(refund.order, exchange)
-        expect(
-            str(body.get("payment_id")),
-            equals=refund.payment_id,
-            unit="as payment_id of a refund",
-            evidence=lambda: self.story(refund, exchange),
-            reading="Refunds",
-            sure=True,
-        )
-
-    def expect_paid(self, order: Order, *, reading: str, hint: str) -> None:
-        """An order whose key has ended, and not in 402."""
-        self.has_status(self.end_of(order), 201, reading=reading, hint=hint, about=order)
-
-    def replays(self, exchange: Exchange, first: Exchange, *, about: Wish, reading: str, hint: str) -> None:
-        """The first answer again: status, JSON, and the header that says so."""
-        self.has_status(exchange, first.status or 0, reading=reading, hint=hint, about=about)
-        expect(
-            exchange.json(),
-            equals=first.json(),
-            unit="as the body of a replay",
-            hints=[(bool, hint)],
-            evidence=lambda: self.story(about, exchange),
-            reading=reading,
-            sure=True,
-        )
-        expect(
-            "true" if is_replay(exchange) else exchange.headers.get("idempotent-replayed"),
-            equals="true",
-            unit="as Idempotent-Replayed of a replay",
-            evidence=lambda: self.story(about, exchange),
-            reading=reading,
-            sure=True,
-        )
-
-    def nothing_charged(self, *sources: str, reading: str, exchange: Exchange) -> None:
-        """The provider has taken nothing from these sources."""
-        found = [charge for source in sources for charge in self.provider.charged(source)]
-        expect(
-            len(found),
-            equals=0,
-            unit=f"charges at the provider after the {exchange.status}",
-            evidence=lambda: self._evidence(exchange, None),
-            reading=reading,
-            sure=True,
-        )
-
     def output(self, process: str, most: int = 6) -> list[EvidenceRow]:
         """The last lines of a process."""
         lines = self.arena.processes[process].tail(most)
         return [EvidenceRow(at=None, who=f"{process} output", what=line) for line in lines]
 
-    def _evidence(self, exchange: Exchange, about: Wish | None) -> Sequence[EvidenceRow]:
+    def evidence_of(self, exchange: Exchange, about: Wish | None) -> Sequence[EvidenceRow]:
+        """What shows an answer: alone, or with all that happened to a wish."""
         if about is not None:
             return self.story(about, exchange)
         rows = [row_of(exchange, marked=True)]

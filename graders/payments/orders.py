@@ -6,7 +6,7 @@ import json
 import random
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from labkit import Exchange, Request
@@ -119,11 +119,6 @@ def post(wish: Wish, process: str, *, body: object = None, **headers: str | None
 
 def read(merchant: str, payment_id: str, process: str) -> Request:
     return Request(process, f"{PAYMENTS}/{payment_id}", headers={"X-Merchant-Id": merchant})
-
-
-def elsewhere(order: Order, **changes: Any) -> Order:
-    """The same order with other members."""
-    return replace(order, **changes)
 
 
 def json_of(exchange: Exchange) -> Mapping[str, Any]:
