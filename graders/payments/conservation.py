@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ from .laws import MONEY
 from .orders import Order, Refund, Wish, json_of, read
 from .settled import Breach, Ended, Settled
 from .settling import is_end, settle, wait_until
-from .topic import Record
 
 if TYPE_CHECKING:
     from .bench import Bench
@@ -122,23 +122,14 @@ def _obey(bench: Bench, settled: Settled, laws: tuple[object, ...]) -> None:
 def _announced(bench: Bench, settled: Settled, *, reading: str, hint: str | None) -> Settled:
     """With the events, as soon as none is missing. Fails the check if one does not come."""
 
-    def with_events() -> Settled:
-        return Settled(
-            settled.orders,
-            settled.refunds,
-            settled.charges,
-            settled.given_back,
-            settled.shown,
-            ours(bench, settled),
-        )
-
     def all_came() -> bool:
         bench.seen(bench.arena.send(Request(bench.replicas[0], "/healthz")))  # tells whether it is starved
-        return not missing_events(with_events())
+        return not missing_events(with_records(bench, settled))
 
     if not wait_until(bench, all_came, within=ANNOUNCED_WITHIN_S):
-        _lost(bench, missing_events(with_events())[0], with_events(), reading=reading, hint=hint)
-    return with_events()
+        found = with_records(bench, settled)
+        _lost(bench, missing_events(found)[0], found, reading=reading, hint=hint)
+    return with_records(bench, settled)
 
 
 def _lost(bench: Bench, event: Event, settled: Settled, *, reading: str, hint: str | None) -> None:
@@ -148,6 +139,7 @@ def _lost(bench: Bench, event: Event, settled: Settled, *, reading: str, hint: s
         if breach is not None:
             _obey(bench, settled, (law,))
     bench.expect_broker()
+    overtaken = _is_overtaken(bench)
     order = next((wish for wish in bench.wishes_asked() if _is_about(wish, event)), None)
     raise CheckFailed(
         expected=f"{event.type} of {event.amount_cents} {event.currency} for the payment {event.payment_id}"
@@ -156,23 +148,32 @@ def _lost(bench: Bench, event: Event, settled: Settled, *, reading: str, hint: s
         hint=hint or LOST,
         evidence=bench.story(order),
         reading="Events" if reading == "The laws" else reading,
+        sure=overtaken and event in missing_events(with_records(bench, settled)),
     )
+
+
+def _is_overtaken(bench: Bench) -> bool:
+    """Whether a payment of now is announced: then no want of processors explains one that is not."""
+    probe = bench.lone_order()
+    bench.settle([probe], reading="Events")
+    return bench.expect_announced(probe, within=ANNOUNCED_WITHIN_S)
 
 
 def _is_about(wish: object, event: Event) -> bool:
     return isinstance(wish, Order) and wish.order_id == event.order_id
 
 
-def ours(bench: Bench, settled: Settled) -> list[Record]:
-    """The records that are about this check's payments, or claim to be."""
+def with_records(bench: Bench, settled: Settled) -> Settled:
+    """The same, with the records that are about this check's payments by now, or claim to be."""
     ids = set(settled.shown)
-    return [
+    records = [
         record
         for record in bench.topic.records()
         if bench.wishes.mark.encode() in record.data
         or record.key in ids
         or str(record.told("payment_id")) in ids
     ]
+    return replace(settled, records=records)
 
 
 def expect_broker(bench: Bench) -> None:

@@ -83,12 +83,12 @@ def test_a_key_keeps_its_body_after_a_5xx(bench: Bench) -> None:
     order = bench.order(amount_cents=500)
     bench.provider.script(order.source, then=CUTS)
     bench.has_status(bench.post(order), *FOR_NOW, reading=READING, about=order)
+    bench.provider.script(order.source)
     other = replace(order, amount_cents=600)
     for process in bench.replicas:
         answer = bench.ask(post(other, process))
         hint = "500 may have been charged under this key: whoever asks for 600 asks for something else"
         bench.has_status(answer, 422, 409, *FOR_NOW, reading="Keys", hint=hint, about=order)
-    bench.provider.script(order.source)
     bench.settle([order], reading="What is stored")
     bench.expect_paid(order, reading="What is stored", hint=CHARGED)
     bench.expect_conserved(reading=READING)
