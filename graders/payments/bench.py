@@ -20,6 +20,8 @@ from .topic import Topic, topic_for
 TOO_BUSY = "the machine was too busy: the service may have given up waiting for somebody"
 # By then the answers that were on their way beside the one in question have come as well.
 DOUBT_AFTER_S = 0.3
+# Longer together than anybody may hold on to what it has learnt of others while it was starved.
+REPEATS, REPEATS_EVERY_S = 4, 1.5
 # Short, as whoever finishes what a dead process began may have to wait for it.
 LOCK_S = "1"
 
@@ -61,6 +63,7 @@ class Bench:
         self.replicas = [name for name in self.processes if name.startswith("web-")]
         self._asked: dict[Wish, list[Exchange]] = {}
         self._seen: list[Exchange] = []
+        self._blamed: tuple[str, Callable[[], Exchange]] | None = None
         self._refused: set[Wish] = set()
         self._lock = threading.Lock()
 
@@ -131,6 +134,10 @@ class Bench:
         with self._lock:
             self._asked.setdefault(wish, [])
         return self.begin(post(wish, process))
+
+    def is_starved(self, exchange: Exchange) -> bool:
+        """Whether its answer may be one that a starved process gives."""
+        return self.arena.starved_lately(exchange)
 
     def came(self, wish: Wish, waiting: Future[Exchange]) -> Exchange:
         """Wait for what comes of a wish; it has to be an answer."""
@@ -210,8 +217,11 @@ class Bench:
         reading: str,
         hint: str | None = None,
         about: Wish | None = None,
+        again: Callable[[], Exchange] | None = None,
     ) -> None:
-        """The answer has one of these statuses."""
+        """The answer has one of these statuses; `again` asks once more, where a repeat does not do."""
+        if exchange.status is not None and exchange.status >= 500 and exchange.status not in wanted:
+            self._blamed = exchange.request.process, again or (lambda: self.arena.send(exchange.request))
         expect(
             exchange.status or exchange.failure,
             one_of=wanted,
@@ -250,4 +260,20 @@ class Bench:
     def doubt(self) -> str | None:
         """Why the machine may be at fault for this check's failure, or None."""
         self.arena.sleep(DOUBT_AFTER_S)
-        return TOO_BUSY if any(map(self.arena.starved_lately, self._seen)) else None
+        starved = any(map(self.arena.starved_lately, self._seen))
+        return TOO_BUSY if starved and not self._persists() else None
+
+    def _persists(self) -> bool:
+        """Whether an error stays, however often it is asked for, while its process takes payments.
+
+        Who has given somebody up gets over it, and has nothing to take payments with meanwhile.
+        """
+        if self._blamed is None:
+            return False
+        process, again = self._blamed
+        for _ in range(REPEATS):
+            control = self.arena.send(post(self.wishes.order(), process))
+            if control.status != 201 or (again().status or 0) < 500:
+                return False
+            self.arena.sleep(REPEATS_EVERY_S)
+        return True

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labkit import check
+from labkit import Exchange, check
 
-from .orders import Wish, post
+from .orders import Order, Wish, post
 from .provider import Turn
 
 if TYPE_CHECKING:
@@ -35,17 +35,15 @@ def test_one_key_at_once_is_one_payment(bench: Bench) -> None:
 def test_a_key_in_progress_waits_or_is_409(bench: Bench) -> None:
     """A repeat while the first is at the provider is 409, or waits for its answer; then it is replayed."""
     order = bench.order()
-    gate = bench.provider.gate()
-    bench.provider.script(order.source, Turn(seen=gate))
-    first = bench.wish_for(order, "web-1")
-    bench.arena.wait_for(gate.reached.is_set, first.done, within=2.0)
-    again = [bench.wish_for(order, process) for process in (*bench.replicas, *bench.replicas)]
-    bench.arena.wait_for(lambda: all(each.done() for each in again), within=0.7)
-    gate.open()
-    for waiting in (first, *again):
-        hint = "a key that is taken is no accident: say 409, or wait for the first answer"
-        answer = bench.came(order, waiting)
-        bench.has_status(answer, 201, 409, reading=READING, hint=hint, about=order)
+    for answer in _repeat_in_progress(bench, order, bench.replicas * 2):
+        bench.has_status(
+            answer,
+            *(201, 409),
+            reading=READING,
+            hint="a key that is taken is no accident: say 409, or wait for the first answer",
+            about=order,
+            again=lambda name=answer.request.process: _repeat_in_progress(bench, bench.order(), [name])[-1],
+        )
     bench.settle([order], reading=READING)
 
     bench.expect_paid(order, reading=READING, hint="the first request was taken in hand")
@@ -121,6 +119,18 @@ def test_refunds_meet_anywhere(bench: Bench) -> None:
 
     bench.meet_at_each_statement(two)
     bench.expect_conserved(reading="Refunds")
+
+
+def _repeat_in_progress(bench: Bench, order: Order, processes: list[str]) -> list[Exchange]:
+    """Hold a payment at the provider, and repeat it at these: the first's answer, then the repeats'."""
+    gate = bench.provider.gate()
+    bench.provider.script(order.source, Turn(seen=gate))
+    first = bench.wish_for(order, processes[0])
+    bench.arena.wait_for(gate.reached.is_set, first.done, within=2.0)
+    again = [bench.wish_for(order, process) for process in processes]
+    bench.arena.wait_for(lambda: all(each.done() for each in again), within=0.7)
+    gate.open()
+    return [bench.came(order, waiting) for waiting in (first, *again)]
 
 
 def _at_once(bench: Bench, wishes: list[tuple[Wish, str]], *also: int) -> None:
