@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from labkit import Arena, EvidenceRow, Exchange, Request, Setup, answered, expect, is_problem
+from labkit import Arena, CheckFailed, EvidenceRow, Exchange, Request, Setup, answered, expect, is_problem
 
 from . import answers, conservation, crash, outages, races, scenario, settling
 from .orders import Order, Refund, Wish, Wishes, json_of, post, read
@@ -120,14 +120,14 @@ class Bench:
 
     def ask(self, request: Request) -> Exchange:
         """One request that has to be answered, with whatever status; no wish of ours depends on it."""
-        return answered([self.seen(self.arena.send(request))])[0]
+        return self.answered(self.seen(self.arena.send(request)))
 
     def begin(self, request: Request) -> Future[Exchange]:
         return self.arena.begin(request)
 
     def post(self, wish: Wish, process: str = "web-1", **changed: Any) -> Exchange:
         """Ask for a wish, and be answered."""
-        return answered([self.heard(wish, self.arena.send(post(wish, process, **changed)))])[0]
+        return self.answered(self.heard(wish, self.arena.send(post(wish, process, **changed))))
 
     def wish_for(self, wish: Wish, process: str) -> Future[Exchange]:
         """Ask for a wish without waiting; give what comes of it to `heard`."""
@@ -141,13 +141,31 @@ class Bench:
 
     def came(self, wish: Wish, waiting: Future[Exchange]) -> Exchange:
         """Wait for what comes of a wish; it has to be an answer."""
-        return answered([self.heard(wish, waiting.result())])[0]
+        return self.answered(self.heard(wish, waiting.result()))
 
     def heard(self, wish: Wish, exchange: Exchange) -> Exchange:
         """Remember what came of a wish, answered or not."""
         with self._lock:
             self._asked.setdefault(wish, []).append(exchange)
         return self.seen(exchange)
+
+    def answered(self, exchange: Exchange) -> Exchange:
+        """An exchange that has to be an answer; else its process tells why it is none."""
+        try:
+            return answered([exchange])[0]
+        except CheckFailed as failure:
+            raise CheckFailed(
+                expected=failure.expected,
+                observed=failure.observed,
+                evidence=[*failure.evidence, *self.end_of_process(exchange.request.process)],
+                reading=failure.reading,
+            ) from None
+
+    def end_of_process(self, process: str) -> list[EvidenceRow]:
+        """Whether it has ended by itself, and its last lines."""
+        running = self.arena.processes[process].running
+        ended = [] if running else [EvidenceRow(at=None, who=process, what="has ended by itself")]
+        return [*ended, *self.output(process)]
 
     def seen(self, exchange: Exchange) -> Exchange:
         self._seen.append(exchange)

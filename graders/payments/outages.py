@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from labkit import Exchange, Inconclusive, Request, Way, answered
+from labkit import Exchange, Inconclusive, Request, Way
 
 from .boundaries import next_commit
 from .orders import Order, Wish, read
@@ -118,6 +118,6 @@ def fails_for_now(bench: Bench, order: Order, paid_id: str, paid: Order) -> None
         hint = "health says that the process takes requests, not that Postgres does"
         bench.has_status(health, 200, reading="Starting and stopping", hint=hint)
     bench.refused(
-        answered([bench.seen(reading.result())])[0], *range(500, 600), reading="When Postgres fails"
+        bench.answered(bench.seen(reading.result())), *range(500, 600), reading="When Postgres fails"
     )
     bench.refused(bench.came(order, waiting), *range(500, 600), reading="When Postgres fails", about=order)

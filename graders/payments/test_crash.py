@@ -41,7 +41,7 @@ def test_killed_after_any_statement(bench: Bench) -> None:
     sweep.expect_conserved()
 
 
-@check(points=3, kills=["provider-key-made-in-memory", "lock-never-expires"], arena="outside", needs=TAKEN)
+@check(points=2, kills=["provider-key-made-in-memory", "lock-never-expires"], arena="outside", needs=TAKEN)
 def test_killed_at_the_provider(bench: Bench) -> None:
     """Killed while the provider sees, does or answers a charge: its key ends 201, with one charge."""
     sweep = bench.sweep(bench.lone_order)
@@ -55,6 +55,15 @@ def test_a_refund_killed_at_the_provider(bench: Bench) -> None:
     """Killed while the provider sees, does or answers a refund: its key ends, with one refund at most."""
     sweep = bench.sweep(bench.lone_refund)
     sweep.at_provider()
+
+    sweep.expect_conserved()
+
+
+@check(points=2, kills=["refund-event-in-a-second-transaction"], arena="statements", needs=REFUNDS)
+def test_a_refund_killed_after_any_statement(bench: Bench) -> None:
+    """Killed after any statement of a refund, before its answer comes: its key ends, announced if taken."""
+    sweep = bench.sweep(bench.lone_refund)
+    sweep.at_statements(Way.BACK)
 
     sweep.expect_conserved()
 

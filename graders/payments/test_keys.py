@@ -143,8 +143,8 @@ def test_quotes_are_not_part_of_the_key(bench: Bench) -> None:
     needs=TAKEN,
 )
 def test_keys_belong_to_a_merchant(bench: Bench) -> None:
-    """The same key of another merchant is another key: its payment is taken, and charged, as well."""
-    key, order_id = bench.wishes.key(), bench.order().order_id
+    """The same key of another merchant is another key: its payment, or refund, is taken as well."""
+    key, refund_key, order_id = bench.wishes.key(), bench.wishes.key(), bench.order().order_id
     for number in range(3):
         merchant = bench.wishes.merchant()
         order = bench.order(merchant=merchant, key=key, order_id=order_id, amount_cents=700 + number)
@@ -152,6 +152,9 @@ def test_keys_belong_to_a_merchant(bench: Bench) -> None:
         hint = "two merchants may think of the same key: what is it unique within?"
         bench.has_status(answer, 201, reading="Merchants", hint=hint, about=order)
         bench.shows_payment(answer, order)
+        refund = replace(bench.refund_of(order, bench.id_of(order, answer), 300), key=refund_key)
+        refunded = bench.post(refund, bench.replicas[number])
+        bench.has_status(refunded, 201, reading="Merchants", hint=hint, about=refund)
     bench.expect_conserved(reading="Merchants")
 
 

@@ -34,7 +34,7 @@ def test_replicas_share_their_keys(bench: Bench) -> None:
 
 
 @check(
-    points=3,
+    points=2,
     kills=["keys-in-memory", "a-fresh-provider-key-for-each-call"],
     arena="outage",
     needs=REFUNDS,
