@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 from app import intents
@@ -28,13 +29,19 @@ class Cashier:
     def __init__(self, database: Database, provider: Provider) -> None:
         self._database = database
         self._provider = provider
-        self._flights = Flights[str | Declined]()
+        self._flights = Flights[Ended]()
 
     def settle(self, intent: Intent, *, provider_until: float, until: float) -> Ended:
         """`until`s are by time.monotonic. Raises ProviderFailed and DatabaseUnavailable; then it may be
         settled later, by anybody.
         """
-        outcome = self._flights.join(intent.id, lambda: self._ask(intent, provider_until))
+        ended, is_anothers = self._flights.join(
+            intent.id, lambda: self._settle(intent, provider_until=provider_until, until=until)
+        )
+        return replace(ended, replayed=True) if is_anothers else ended
+
+    def _settle(self, intent: Intent, *, provider_until: float, until: float) -> Ended:
+        outcome = self._ask(intent, provider_until)
         event_id = uuid4()  # the same, if the transaction has to be begun again
         return self._database.decide(
             lambda line: _write(line, intent, outcome, event_id), about=intent.payment_id, until=until

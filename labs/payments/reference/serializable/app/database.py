@@ -18,8 +18,8 @@ from app.connections import Connections, Line
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# Few: what does not run at the same time does not collide.
-CONNECTIONS = 12
+# Few: statements are short, what does not run at the same time does not collide, and to connect is dear.
+CONNECTIONS = 5
 TURNS = 64
 # SQLSTATEs: serialization failure, deadlock, and a row that somebody else inserted first.
 COLLIDED = ("40001", "40P01", "23505")

@@ -17,14 +17,16 @@ class Flights(Generic[T]):
         self._lock = threading.Lock()
         self._under_way: dict[Hashable, Future[T]] = {}
 
-    def join(self, key: Hashable, call: Callable[[], T]) -> T:
-        """What the call brings; whoever comes first makes it. Raises what it raises."""
+    def join(self, key: Hashable, call: Callable[[], T]) -> tuple[T, bool]:
+        """What the call brings, and whether it was another's; whoever comes first makes it. Raises what it
+        raises.
+        """
         with self._lock:
             future = self._under_way.get(key)
             if future is None:
                 mine = self._under_way[key] = Future()
         if future is not None:
-            return future.result()
+            return future.result(), True
         try:
             mine.set_result(call())
         except BaseException as error:
@@ -33,4 +35,4 @@ class Flights(Generic[T]):
         finally:
             with self._lock:
                 del self._under_way[key]
-        return mine.result()
+        return mine.result(), False

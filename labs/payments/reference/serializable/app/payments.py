@@ -13,8 +13,8 @@ from app.intents import Begun, Ended, Key, Reused
 from app.orders import PaymentOrder
 
 # A POST may take 10 s, a GET 5 s.
-BEGUN_WITHIN_S = 3.5
-PROVIDER_WITHIN_S = 6.8
+BEGUN_WITHIN_S = 4.0
+PROVIDER_WITHIN_S = 7.0
 ANSWER_WITHIN_S = 9.3
 READ_WITHIN_S = 4.0
 
