@@ -15,7 +15,7 @@ def answered(exchanges: Iterable[Exchange], *, hint: str | None = None) -> list[
     for exchange in listed:
         if exchange.failure is not None:
             raise CheckFailed(
-                expected="an HTTP answer within 5 s",
+                expected=f"an HTTP answer within {exchange.request.deadline_s:g} s",
                 observed=exchange.failure,
                 hint=hint,
                 evidence=rows_of([exchange], mark=exchange),

@@ -44,13 +44,17 @@ class Done(StrEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """What to ask of which process. `path` goes out exactly as it is."""
+    """What to ask of which process. `path` goes out exactly as it is.
+
+    deadline_s  seconds within which the whole answer has to be there
+    """
 
     process: str
     path: str
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    deadline_s: float = DEADLINE_S
 
 
 @dataclass(frozen=True)
@@ -145,8 +149,8 @@ class Client:
             for process, sent, received in list(self._starved)
         )
 
-    def send(self, request: Request, *, deadline_s: float = DEADLINE_S) -> Exchange:
-        """One request, answered or given up at the deadline."""
+    def send(self, request: Request, *, deadline_s: float | None = None) -> Exchange:
+        """One request, answered or given up at the deadline: the request's own, unless another is given."""
         return self._loop.run(self._exchange(request, deadline_s))
 
     def begin(self, request: Request) -> Future[Exchange]:
@@ -173,7 +177,8 @@ class Client:
             tasks.append(asyncio.create_task(self._exchange(request)))
         return list(await asyncio.gather(*tasks))
 
-    async def _exchange(self, request: Request, deadline_s: float = DEADLINE_S) -> Exchange:
+    async def _exchange(self, request: Request, deadline_s: float | None = None) -> Exchange:
+        deadline_s = request.deadline_s if deadline_s is None else deadline_s
         sent = self._clock()
         task = asyncio.create_task(self._ask(request))
         try:

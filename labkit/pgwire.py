@@ -38,11 +38,13 @@ class Statement:
     at              when it was sent, by the clock of the conversation
     text            without comments, and with nothing between its quotes
     in_transaction  sent within a transaction that the process had begun
+    connection      number of the connection on its link: what one transaction says stands together there
     """
 
     at: float
     text: str
     in_transaction: bool
+    connection: int = 0
 
     def is_about(self, table: str) -> bool:
         """Whether it names the table."""
@@ -65,9 +67,10 @@ class _Sync:
 class Dialogue:
     """One connection. What cannot be read (TLS) passes as it is, and `readable` says so."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], number: int = 0) -> None:
         self.readable = True
         self._clock = clock
+        self._number = number
         self._begun = False
         self._asked_for_tls = False
         self._sent = bytearray()
@@ -145,7 +148,7 @@ class Dialogue:
         """Asking a portal for more of its rows is the same statement going on."""
         text = self._portals.get(portal)
         if text is None:
-            self._open.append(Statement(self._clock(), "", self._in_transaction))
+            self._open.append(self._statement(""))
             return
         self._portals[portal] = None
         found = statements_in(text)
@@ -157,13 +160,16 @@ class Dialogue:
             text = ""
         elif executes := _EXECUTES.match(text):
             text = self._prepared.get(f"sql {executes[1]}", text)
-        statement = Statement(self._clock(), text, self._in_transaction)
+        statement = self._statement(text)
         if _BEGINS.match(text):
             self._in_transaction = True
         elif _ENDS.match(text):
             self._in_transaction = False
         self._open.append(statement)
         yield statement
+
+    def _statement(self, text: str) -> Statement:
+        return Statement(self._clock(), text, self._in_transaction, self._number)
 
     def _ended_by(self, message: bytes) -> Iterator[Statement]:
         kind = message[:1]

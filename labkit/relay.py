@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
+from itertools import count
 from typing import Any
 
 from labkit import pgwire
@@ -25,7 +26,8 @@ def dialogues(
 ) -> NewDialogue | None:
     """What follows each connection to a service whose requests are told one by one; see Link."""
     if service == "postgres":
-        return partial(pgwire.Dialogue, clock)
+        numbers = count(1)
+        return lambda: pgwire.Dialogue(clock, next(numbers))
     if service == "kafka":
         # Links to others need not wait until Kafka's client is imported: 0.3 s.
         from labkit import kafkawire, tansu

@@ -246,6 +246,13 @@ def test_dripping_bytes_do_not_prolong_the_deadline(loop, first):
     assert 0.3 <= got.received - got.sent <= time.monotonic() - begin < 5.0
 
 
+def test_a_request_may_have_a_deadline_of_its_own(loop):
+    with serving(loop, lambda *_: time.sleep(2)) as (client, _):
+        got = client.begin(Request("web-1", "/", deadline_s=0.2)).result()
+
+    assert got.failure == "no answer within 0.2 s"
+
+
 def test_an_endless_answer_is_given_up_early(loop):
     sent = 0
 

@@ -162,6 +162,15 @@ def test_what_is_written_in_a_transaction_is_committed_by_its_commit(database, l
     assert committing == ["COMMIT", "UPDATE"]
 
 
+def test_statements_tell_on_which_connection_they_were_sent(database, link):
+    with connected(database, link) as one, connected(database, link) as other:
+        for connection in (one, other, one):
+            connection.execute(SELECT, [1])
+
+    first, second, third = about_products(link)
+    assert first.connection == third.connection != second.connection
+
+
 def test_a_transaction_in_one_message_is_told_apart(database, link):
     with connected(database, link, autocommit=True) as connection:
         connection.execute("BEGIN; UPDATE products SET name = name WHERE id = 1; COMMIT")

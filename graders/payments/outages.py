@@ -1,0 +1,123 @@
+"""Services taken away, and processes told to stop, while payments are under way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from labkit import Exchange, Inconclusive, Request, Way
+
+from .boundaries import next_commit
+from .orders import Order, Wish, read
+from .provider import Turn
+from .survey import idle_texts
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+REACHED_WITHIN_S = 5.0
+TAKEN_IN_S = 0.3
+CUT_OFF = "web-1"
+MOST_COMMITS = 5
+
+
+def terminate_during_a_payment(bench: Bench, order: Order, process: str) -> tuple[Exchange, int | None]:
+    """SIGTERM while the payment is at the provider; (its answer, the exit code)."""
+    gate = bench.provider.gate()
+    bench.provider.script(order.source, Turn(seen=gate))
+
+    def go_on() -> None:
+        bench.arena.sleep(TAKEN_IN_S)
+        gate.open()
+
+    waiting = bench.wish_for(order, process)
+    try:
+        if not bench.arena.wait_for(gate.reached.is_set, waiting.done, within=REACHED_WITHIN_S):
+            raise Inconclusive("the payment did not come to the provider in time")
+        code = bench.arena.terminate(process, then=go_on)
+    finally:
+        gate.open()
+    return bench.heard(order, waiting.result()), code
+
+
+@contextmanager
+def cut_off_from_kafka(bench: Bench) -> Iterator[None]:
+    """Every process's way to Kafka is refused, as a broker's that is stopped."""
+    links = [bench.arena.link(process, "kafka") for process in bench.processes]
+    for link in links:
+        link.refuse()
+    bench.arena.tell("kafka", "refuses everybody")
+    try:
+        yield
+    finally:
+        for link in links:
+            link.open()
+        bench.arena.tell("kafka", "is there again")
+
+
+def pays_everywhere(bench: Bench) -> None:
+    """A payment and a refund at each replica, all 201."""
+    for process in bench.replicas:
+        order = bench.lone_order()
+        refund = bench.refund_of(order, bench.pay(order, process), order.amount_cents // 2)
+        bench.refund(refund, process)
+
+
+def pays_without_kafka(bench: Bench) -> None:
+    """The same, all replicas at once, as each may take its time: 201, though nothing can be announced."""
+    orders = [(bench.lone_order(), process) for process in bench.replicas]
+    paid = _all_201(bench, orders)
+    refunds = [
+        (bench.refund_of(order, bench.id_of(order, answer), order.amount_cents // 2), process)
+        for (order, process), answer in zip(orders, paid, strict=True)
+    ]
+    _all_201(bench, refunds)
+
+
+def _all_201(bench: Bench, wishes: Sequence[tuple[Wish, str]]) -> list[Exchange]:
+    waiting = [(wish, bench.wish_for(wish, process)) for wish, process in wishes]
+    answers = [bench.came(wish, each) for wish, each in waiting]
+    hint = "an event is written down with the payment, and carried to Kafka by somebody else"
+    for (wish, _), answer in zip(wishes, answers, strict=True):
+        bench.has_status(answer, 201, reading="When Kafka is away", hint=hint, about=wish)
+    return answers
+
+
+def cut_at_each_commit(bench: Bench) -> None:
+    """Cut web-1's link to Postgres at each COMMIT of a payment: before Postgres has it, and afterwards."""
+    idle = idle_texts(bench)[CUT_OFF]
+    for way in Way:
+        for nth in range(1, MOST_COMMITS + 1):
+            if not _cut_at_commit(bench, way=way, nth=nth, idle=idle):
+                break
+
+
+def _cut_at_commit(bench: Bench, *, way: Way, nth: int, idle: frozenset[str]) -> bool:
+    """Whether there was such a COMMIT."""
+    order = bench.lone_order()
+    with bench.arena.link(CUT_OFF, "postgres").trap(next_commit(idle, nth=nth), way=way) as trap:
+        waiting = bench.wish_for(order, CUT_OFF)
+        bench.arena.wait_for(trap.caught.is_set, waiting.done, within=REACHED_WITHIN_S)
+        trap.cut()
+    if trap.caught.is_set():
+        bench.arena.tell(CUT_OFF, f"cut off from Postgres at COMMIT {nth} of a payment: {way.value}")
+    answer = bench.came(order, waiting)
+    bench.has_status(answer, 201, 409, *range(500, 600), reading="When Postgres fails", about=order)
+    bench.settle([order], reading="When Postgres fails", processes=[CUT_OFF])
+    bench.expect_paid(order, reading="When Postgres fails", hint="nobody has declined it")
+    return trap.caught.is_set()
+
+
+def fails_for_now(bench: Bench, order: Order, paid_id: str, paid: Order) -> None:
+    """While a service is gone: a payment and a GET end in a 5xx, in their time; health is 200."""
+    waiting = bench.wish_for(order, "web-1")
+    reading = bench.begin(read(paid.merchant, paid_id, "web-2"))
+    for process in bench.replicas:
+        health = bench.ask(Request(process, "/healthz"))
+        hint = "health says that the process takes requests, not that Postgres does"
+        bench.has_status(health, 200, reading="Starting and stopping", hint=hint)
+    bench.refused(
+        bench.answered(bench.seen(reading.result())), *range(500, 600), reading="When Postgres fails"
+    )
+    bench.refused(bench.came(order, waiting), *range(500, 600), reading="When Postgres fails", about=order)

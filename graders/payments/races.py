@@ -1,0 +1,81 @@
+"""Races staged at the links: one side is held before a statement, the other goes on.
+
+A hold ends within 2 s, since a right service may make the other side wait; only what has settled is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from labkit import Way
+
+from .boundaries import Boundary, next_commit, reaches
+from .orders import Wish
+from .provider import Turn
+from .survey import idle_texts, survey
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+HELD, FREE = "web-1", "web-2"
+TOGETHER = 3
+REACHED_WITHIN_S = 1.0
+PATIENCE_S = 1.2
+MOST_COMMITS = 4
+
+
+def meet_at_each_statement(bench: Bench, make: Callable[[], tuple[Wish, Wish]]) -> None:
+    """Hold the first of a pair before each of its statements, while the second goes on elsewhere."""
+    found = survey(bench, lambda: make()[0]).of(HELD)
+    steps = [boundary for boundary, late in found.boundaries if not late]
+    for start in range(0, len(steps), TOGETHER):
+        _meet(bench, steps[start : start + TOGETHER], make, found.idle)
+
+
+def _meet(
+    bench: Bench, steps: Sequence[Boundary], make: Callable[[], tuple[Wish, Wish]], idle: frozenset[str]
+) -> None:
+    link = bench.arena.link(HELD, "postgres")
+    pairs = [make() for _ in steps]
+    with ExitStack() as stack:
+        waiting = []
+        for step, (first, _) in zip(steps, pairs, strict=True):
+            trap = stack.enter_context(link.trap(reaches(step, idle), way=Way.THERE))
+            waiting.append((first, bench.wish_for(first, HELD)))
+            bench.arena.wait_for(trap.caught.is_set, waiting[-1][1].done, within=REACHED_WITHIN_S)
+        others = [(second, bench.wish_for(second, FREE)) for _, second in pairs]
+        bench.arena.wait_for(lambda: all(each.done() for _, each in others), within=PATIENCE_S)
+    for wish, each in (*waiting, *others):
+        bench.came(wish, each)
+
+
+def hold_each_commit(bench: Bench) -> None:
+    """Hold each COMMIT of a payment that comes after its charge, while later ones are paid and announced."""
+    idle = idle_texts(bench)[HELD]
+    for nth in range(1, MOST_COMMITS + 1):
+        if not _hold_commit(bench, nth=nth, idle=idle):
+            break
+
+
+def _hold_commit(bench: Bench, *, nth: int, idle: frozenset[str]) -> bool:
+    """Whether there was such a COMMIT."""
+    slow, later = bench.lone_order(), [bench.lone_order() for _ in range(3)]
+    gate = bench.provider.gate()
+    bench.provider.script(slow.source, Turn(done=gate))
+    paying = bench.wish_for(slow, HELD)
+    bench.arena.wait_for(gate.reached.is_set, paying.done, within=REACHED_WITHIN_S)
+    with bench.arena.link(HELD, "postgres").trap(next_commit(idle, nth=nth), way=Way.THERE) as trap:
+        gate.open()
+        bench.arena.wait_for(trap.caught.is_set, paying.done, within=REACHED_WITHIN_S)
+        others = [(order, bench.wish_for(order, FREE)) for order in later]
+        bench.arena.wait_for(lambda: all(each.done() for _, each in others), within=PATIENCE_S / 2)
+        if trap.caught.is_set():
+            bench.arena.tell(HELD, f"COMMIT number {nth} after the charge of {slow.order_id} held")
+            bench.expect_announced(*later, within=PATIENCE_S / 2)
+    bench.arena.tell(HELD, "let go")
+    for order, each in ((slow, paying), *others):
+        answer = bench.came(order, each)
+        bench.has_status(answer, 201, 409, *range(500, 600), reading="The relay", about=order)
+    return trap.caught.is_set()

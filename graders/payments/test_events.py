@@ -1,0 +1,70 @@
+"""Stage events: every success is announced, nothing else, and nothing is lost, skipped or changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labkit import Way, check
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+TAKEN = "a-payment-is-taken"
+ANNOUNCED = "a-success-is-announced"
+SKIPPED = "ids are drawn before the COMMIT: a row with a smaller one may show later than its neighbours"
+LOST = "an event is done with when Kafka has acknowledged it, and not before"
+
+
+@check(
+    points=2,
+    kills=["announces-declines", "record-key-is-the-order", "refund-event-with-the-payments-amount"],
+    arena="calm",
+    needs=TAKEN,
+)
+def test_a_success_is_announced(bench: Bench) -> None:
+    """Each success and each refund comes on the topic, under the payment's id; a decline does not."""
+    declined = bench.order()
+    bench.provider.decline(declined.source)
+    bench.refused(bench.post(declined, "web-3"), 402, reading="The answers", about=declined)
+    for process in bench.replicas:
+        order = bench.order(amount_cents=1000)
+        refund = bench.refund_of(order, bench.pay(order, process), 250)
+        bench.refund(refund, process)
+    bench.expect_conserved(reading="Events", must_announce=True)
+
+
+@check(points=2, kills=["publishes-newest-first"], arena="events", needs=ANNOUNCED)
+def test_refunds_follow_their_payment(bench: Bench) -> None:
+    """What happens to one payment is announced in its order, also when the relay has to catch up."""
+    with bench.cut_off_from_kafka():
+        for process in bench.replicas:
+            order = bench.order(amount_cents=1000)
+            id = bench.pay(order, process)
+            for amount in (100, 200, 300):
+                bench.refund(bench.refund_of(order, id, amount), process)
+    bench.expect_conserved(reading="The relay")
+
+
+@check(points=3, kills=["remembers-the-last-id"], arena="events", needs=ANNOUNCED)
+def test_a_slow_commit_is_announced(bench: Bench) -> None:
+    """A payment whose COMMIT was slow is announced, though later ones were announced before it."""
+    bench.hold_each_commit()
+    bench.expect_conserved(reading="The relay", hint=SKIPPED)
+
+
+@check(points=2, kills=["a-new-event-id-at-each-publication"], arena="events", needs=ANNOUNCED)
+def test_a_repeated_record_is_identical(bench: Bench) -> None:
+    """Killed when Kafka has a record and nobody knows: what is sent again is the same, event_id included."""
+    sweep = bench.sweep(bench.lone_order)
+    sweep.at_record(Way.BACK)
+
+    sweep.expect_conserved(reading="The relay")
+
+
+@check(points=2, kills=["marks-before-the-acknowledgement"], arena="events", needs=ANNOUNCED)
+def test_a_lost_record_is_sent_again(bench: Bench) -> None:
+    """Killed while a record is on its way to Kafka, which never gets it: it is sent again."""
+    sweep = bench.sweep(bench.lone_order)
+    sweep.at_record(Way.THERE)
+
+    sweep.expect_conserved(reading="The relay", hint=LOST)

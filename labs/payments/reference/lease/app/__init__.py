@@ -1,0 +1,1 @@
+"""Payments whose keys are leased while they run, and announced by a relay of its own."""
