@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import product
@@ -27,12 +28,15 @@ from labkit.scaffold import new_project
 from labkit.services import Service, UnixAddress
 from labkit.services.embedded import Embedded
 from labkit.services.images import PINNED
+from labkit.services.kafka import Kafka
 from labkit.services.postgres import Postgres
 from labkit.submission import read_submission
 
 BY_SLUG = dict(labs())
 # How a process is told where a service is.
-VARIABLES = {"redis": "REDIS_URL", "postgres": "DATABASE_URL"}
+VARIABLES = {"redis": "REDIS_URL", "postgres": "DATABASE_URL", "kafka": "KAFKA_BOOTSTRAP_SERVERS"}
+# Outside parties that a scaffold brings along, for trying it out.
+PARTIES: dict[str, set[str]] = {"queue-worker": {"sink"}}
 # The scaffold's own tests that wait for the learner, and why they fail until then.
 WAITING = {
     "rate-limiter": (
@@ -45,6 +49,17 @@ WAITING = {
             "test_a_repeated_get_is_a_hit",
             "test_what_is_kept_in_redis_expires",
             "test_a_cold_product_is_loaded_once",
+        },
+    ),
+    "queue-worker": (
+        "nothing is delivered yet",
+        {
+            "test_a_job_that_was_taken_is_delivered_and_succeeds",
+            "test_a_retry_waits_longer_each_time_and_the_last_one_is_the_end",
+            "test_what_a_killed_worker_had_in_hand_is_delivered_by_another",
+            "test_what_was_there_before_the_first_worker_is_delivered_in_order",
+            "test_poison_goes_to_the_dead_letters_as_it_came_and_blocks_nothing",
+            "test_nothing_is_committed_beyond_a_job_that_has_not_ended",
         },
     ),
 }
@@ -77,6 +92,8 @@ def url(service: Service) -> str:
             folder, _, port = address.path.rpartition("/.s.PGSQL.")
             return f"postgresql://{login}@/{service.database}?host={folder}&port={port}"
         return f"postgresql://{login}@{address}/{service.database}"
+    if isinstance(service, Kafka):
+        return service.bootstrap
     return f"unix://{address.path}" if isinstance(address, UnixAddress) else f"redis://{address}/0"
 
 
@@ -114,7 +131,7 @@ def test_toml_files_are_valid(project: Path) -> None:
         assert tomllib.loads((project / name).read_text(encoding="utf-8"))
 
 
-def test_compose_runs_three_replicas_on_the_same_services(lab: Lab, project: Path) -> None:
+def test_compose_runs_several_of_each_role_on_the_same_services(lab: Lab, project: Path) -> None:
     services = yaml.safe_load((project / "compose.yaml").read_text(encoding="utf-8"))["services"]
 
     replicas = {name: service for name, service in services.items() if "build" in service}
@@ -125,8 +142,20 @@ def test_compose_runs_three_replicas_on_the_same_services(lab: Lab, project: Pat
     [shared] = {tuple(sorted(environment)) for environment in environments.values()}
     assert set(shared) == {*lab.settings, *(VARIABLES[kind] for kind in lab.services)}
     assert all(environment == environments["web-1"] for environment in environments.values())
-    assert len({service["ports"][0] for service in replicas.values()}) == len(replicas) == 3
-    assert set(services) - set(replicas) == set(lab.services) == set(replicas["web-1"]["depends_on"])
+    roles = Counter(name.partition("-")[0] for name in replicas)
+    assert set(roles) == set(lab.roles) - {"migrate"}
+    assert all(count > 1 for count in roles.values())
+    assert set(services) - set(replicas) == {*lab.services, *PARTIES.get(lab.slug, ())}
+    assert set(replicas["web-1"]["depends_on"]) == set(lab.services)
+
+
+def test_compose_gives_what_listens_a_port_of_its_own(lab: Lab, project: Path) -> None:
+    services = yaml.safe_load((project / "compose.yaml").read_text(encoding="utf-8"))["services"]
+
+    ports = {name: service.get("ports", []) for name, service in services.items() if "build" in service}
+    listening = {name for name in ports if lab.roles[name.partition("-")[0]].listens}
+    assert {name for name, given in ports.items() if given} == listening
+    assert len({given[0] for given in ports.values() if given}) == len(listening) > 1
 
 
 def test_the_workflow_grades_and_keeps_the_reports(lab: Lab, project: Path) -> None:
