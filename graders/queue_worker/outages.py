@@ -1,0 +1,148 @@
+"""Kafka gone or silent, and a dead-letter topic that cannot be written."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from labkit import Exchange, Inconclusive, Message, Request, Trap, Way, answered, expect, rows_of
+
+from .jobs import Job
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+ALL_OF_THEM = 10**6
+CAUGHT_WITHIN_S = 10.0
+ANSWER_WITHIN_S = 5.0
+POSTS_EACH = 3
+
+
+@contextmanager
+def kafka_unreachable(bench: Bench) -> Iterator[None]:
+    """No process reaches Kafka: connections are cut, and new ones refused."""
+    links = [link for (_, kind), link in bench.arena.links.items() if kind == "kafka"]
+    for link in links:
+        link.refuse()
+    bench.arena.tell("kafka", "refuses all connections")
+    try:
+        yield
+    finally:
+        for link in links:
+            link.open()
+        bench.arena.tell("kafka", "can be reached again")
+
+
+@contextmanager
+def kafka_silent(bench: Bench) -> Iterator[None]:
+    """Kafka accepts connections and never answers."""
+    with bench.arena.faults("kafka").paused():
+        yield
+
+
+def posts_meanwhile(bench: Bench, key: str, *, reading: str) -> list[Job]:
+    """POSTs at every web at once: each is answered 202 or 503 in time, /healthz 200; those that were taken."""
+    payloads = [{"number": number} for number in range(POSTS_EACH * len(bench.webs))]
+    posts = [
+        bench.request("POST", "/jobs", bench.webs[number % len(bench.webs)], {"key": key, "payload": payload})
+        for number, payload in enumerate(payloads)
+    ]
+    healths = [Request(web, "/healthz") for web in bench.webs]
+    answers = [bench.seen(answer) for answer in bench.arena.burst([*posts, *healths])]
+    answered(answers, hint="give Kafka and Postgres up in time, and say 503")
+    for answer in answers[len(posts) :]:
+        bench.has_status(answer, 200, reading=reading, hint="health is not that of Kafka or Postgres")
+    for answer in answers[: len(posts)]:
+        _in_time(bench, answer, reading=reading)
+    taken = zip(answers, payloads, strict=False)
+    return [bench.taken(answer, key, payload) for answer, payload in taken if answer.status == 202]
+
+
+def _in_time(bench: Bench, answer: Exchange, *, reading: str) -> None:
+    bench.has_status(answer, 202, 503, reading=reading)
+    if answer.status == 503:
+        bench.is_problem(answer)
+    expect(
+        answer.surely_took_s,
+        at_most=ANSWER_WITHIN_S,
+        unit="s for the answer to a POST",
+        evidence=lambda: rows_of([answer], mark=answer),
+        reading=reading,
+    )
+
+
+@dataclass
+class HeldLetters:
+    """Dead letters on their way. `released` tells when the first can have been written."""
+
+    trap: Trap[Message]
+    released: float = float("inf")
+
+
+@contextmanager
+def dead_letters_held(bench: Bench, worker: str) -> Iterator[HeldLetters]:
+    """What a worker writes to the dead-letter topic is held on its way, until the block ends."""
+    with bench.arena.link(worker, "kafka").trap(
+        _writes_letters(bench), way=Way.THERE, most=ALL_OF_THEM
+    ) as trap:
+        held = HeldLetters(trap)
+        bench.arena.tell(worker, "what it writes to the dead-letter topic is held")
+        try:
+            yield held
+        finally:
+            held.released = bench.arena.clock()
+            bench.arena.tell(worker, "what it writes to the dead-letter topic goes on")
+
+
+def wait_for_letter(bench: Bench, held: HeldLetters) -> None:
+    """Until the first dead letter is on its way. Raises Inconclusive where none comes this way."""
+    if not bench.wait(held.trap.caught.is_set, within=CAUGHT_WITHIN_S):
+        raise Inconclusive("no write to the dead-letter topic was seen on the worker's way to Kafka")
+
+
+@dataclass
+class CutLetters:
+    """Writes of dead letters that were cut. `until`: none can have been written before."""
+
+    cuts: int = 0
+    until: float = float("inf")
+
+
+@contextmanager
+def dead_letters_cut(bench: Bench, worker: str) -> Iterator[CutLetters]:
+    """Each connection on which a worker writes a dead letter is cut before that arrives, until the end."""
+    letters, over = CutLetters(), threading.Event()
+    cutting = threading.Thread(target=_cut_on, args=(bench, worker, letters, over), daemon=True)
+    bench.arena.tell(worker, "its writes to the dead-letter topic are cut off")
+    cutting.start()
+    try:
+        yield letters
+    finally:
+        over.set()
+        cutting.join()
+        bench.arena.tell(worker, f"it can write to the dead-letter topic again, after {letters.cuts} cuts")
+
+
+def _cut_on(bench: Bench, worker: str, letters: CutLetters, over: threading.Event) -> None:
+    link = bench.arena.link(worker, "kafka")
+    with ExitStack() as stack:
+
+        def laid() -> Trap[Message]:
+            return stack.enter_context(link.trap(_writes_letters(bench), way=Way.THERE, most=ALL_OF_THEM))
+
+        trap = laid()
+        while not over.wait(0.02):
+            if trap.caught.is_set():
+                following = laid()  # before the other one lets go, so that nothing slips through
+                trap.cut()
+                letters.cuts += 1
+                trap = following
+        letters.until = bench.arena.clock()
+
+
+def _writes_letters(bench: Bench) -> Callable[[Message], bool]:
+    topic = bench.topics.dead.name
+    return lambda message: message.api == "Produce" and topic in message.topics
