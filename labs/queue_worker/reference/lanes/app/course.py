@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from app.deadletters import DeadLetters, Letter
 from app.jobs import InvalidJob, Job, parse_record
-from app.ledger import Claimed, Ledger, LedgerUnavailable
-from app.sink import Answer, Sink, Verdict
+from app.ledger import LEASE_S, Claimed, Ledger, LedgerUnavailable
+from app.sink import TIMEOUT_S, Answer, Sink, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +20,8 @@ CLAIM_POLL_S = 0.1
 LETTER_POLL_S = 0.02
 LETTER_PAUSE_S = 0.5
 LEDGER_PAUSE_S = 0.3
+# A process may be frozen between claiming and sending. What it claimed longer ago is perhaps another's by now.
+FRESH_S = LEASE_S - TIMEOUT_S
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,15 @@ class Course:
         except InvalidJob as error:
             return self._doom(attempts=0, error=str(error))
         self._claim = str(uuid.uuid4())
+        send_by = time.monotonic() + FRESH_S
         claimed = self._tools.ledger.claim(job, claim=self._claim)
         if isinstance(claimed, Claimed):
             self._attempt = claimed.attempts + 1
-            self._answer = self._tools.sink.deliver(job, attempt=self._attempt)
-            return self._book(self._answer)
+            answer = self._tools.sink.deliver(job, attempt=self._attempt, send_by=send_by)
+            if answer.verdict is Verdict.UNSENT:
+                return 0.0
+            self._answer = answer
+            return self._book(answer)
         if claimed.because == "ended":
             return None
         if claimed.because == "doomed":

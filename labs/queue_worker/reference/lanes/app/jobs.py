@@ -27,7 +27,9 @@ class Job:
 
     def record(self) -> bytes:
         """The value of its record on the topic."""
-        return f'{{"id":{json.dumps(self.id)},"key":{json.dumps(self.key)},"payload":{self.payload}}}'.encode()
+        return (
+            f'{{"id":{json.dumps(self.id)},"key":{json.dumps(self.key)},"payload":{self.payload}}}'.encode()
+        )
 
     def delivery(self, attempt: int) -> bytes:
         """The body that the sink is sent; attempts count from 1."""

@@ -53,9 +53,9 @@ class Lanes:
         for thread in self._threads:
             thread.start()
 
-    def open(self, partitions: Iterable[TopicPartition]) -> None:
-        """Partitions that are ours from now on."""
-        self._stretches.update({partition: Stretch() for partition in partitions})
+    def open(self, partition: TopicPartition) -> None:
+        """A partition that is ours from now on."""
+        self._stretches[partition] = Stretch()
 
     def give_up(self, partitions: Iterable[TopicPartition]) -> None:
         """Partitions that are no longer ours: what runs is finished and booked, nothing else is begun."""
@@ -79,8 +79,9 @@ class Lanes:
         return {partition: position for partition, position in found if position is not None}
 
     def backlog(self, partition: TopicPartition) -> int:
-        """Records of the partition that were begun and not passed by its position."""
-        return self._stretches[partition].watermark.open
+        """Records of the partition that were begun and not passed by its position; none if it is not ours."""
+        stretch = self._stretches.get(partition)
+        return stretch.watermark.open if stretch else 0
 
     def close(self, within_s: float) -> None:
         """Begin nothing more and wait for what runs."""

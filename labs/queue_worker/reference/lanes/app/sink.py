@@ -21,6 +21,7 @@ class Verdict(Enum):
     DONE = "done"
     REFUSED = "refused"  # no retry would help
     FAILED = "failed"
+    UNSENT = "unsent"
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,14 @@ class Sink:
         self._url = urlsplit(url)
         self._path = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
 
-    def deliver(self, job: Job, *, attempt: int) -> Answer:
+    def deliver(self, job: Job, *, attempt: int, send_by: float) -> Answer:
+        """One attempt, given up before anything is sent if `time.monotonic()` has passed `send_by`."""
         ends_at = time.monotonic() + TIMEOUT_S
         line = HTTPConnection(self._url.hostname or "", self._url.port or 80, timeout=TIMEOUT_S)
         try:
             line.connect()
+            if time.monotonic() > send_by:
+                return Answer(Verdict.UNSENT)
             self._send(line, job, attempt=attempt)
             line.sock.settimeout(max(ends_at - time.monotonic(), 0.001))
             return _meaning(line.getresponse().status)

@@ -31,37 +31,62 @@ DRAIN_S, COMMIT_MS, LEAVE_MS = 5.0, 1000, 1000
 
 
 class Assignments(ConsumerRebalanceListener):
-    """Tells the lanes whose partitions they run. Called inside `poll`, between two batches.
+    """Follows what the group gives to us and takes from us. Called inside `poll`, between two batches.
 
     Nothing is committed here: the next owner meets what has ended in the ledger, and skips it.
+    new  partitions that are ours and not read from their committed offset yet
     """
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
+        self.new: set[TopicPartition] = set()
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self._lanes.open(assigned)
+        self.new |= set(assigned)
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         self._lanes.give_up(revoked)
+        self.new -= set(revoked)
 
 
 class Worker:
-    def __init__(self, consumer: KafkaConsumer, lanes: Lanes) -> None:
+    def __init__(self, consumer: KafkaConsumer, lanes: Lanes, *, topic: str) -> None:
         self._consumer = consumer
         self._lanes = lanes
+        self._assignments = Assignments(lanes)
         self._committed: dict[TopicPartition, int] = {}
+        consumer.subscribe([topic], listener=self._assignments)
 
     def run(self, stopped: Event) -> None:
         while not stopped.is_set():
             try:
-                for partition, records in self._consumer.poll(timeout_ms=POLL_MS).items():
-                    self._lanes.add(partition, records)
+                self._read()
                 self._hold_back()
                 self._commit()
             except KafkaError as error:
                 logger.warning("Kafka fails: %s %s", type(error).__name__, error)
                 stopped.wait(PAUSE_S)
+
+    def _read(self) -> None:
+        batches = self._consumer.poll(timeout_ms=POLL_MS)
+        for partition, records in batches.items():
+            if partition not in self._assignments.new:
+                self._lanes.add(partition, records)
+        for partition in list(self._assignments.new):
+            self._begin(partition)
+
+    def _begin(self, partition: TopicPartition) -> None:
+        """Read from the committed offset: the consumer keeps its own position over a rebalance, and somebody
+        else may have been further meanwhile.
+        """
+        offset = self._consumer.committed(partition, timeout_ms=COMMIT_MS)
+        if offset is None:
+            self._consumer.seek_to_beginning(partition)
+        else:
+            self._consumer.seek(partition, offset)
+        self._consumer.resume(partition)
+        self._lanes.open(partition)
+        self._assignments.new.remove(partition)
 
     def stop(self) -> None:
         """Finish what runs, commit it, and leave the group, so that others need not wait for our session."""
@@ -110,8 +135,7 @@ def work() -> None:
         lambda record: Course(tools, key=record.key, value=record.value), concurrency=settings.concurrency
     )
     if consumer := _connect(settings, stopped):
-        consumer.subscribe([settings.topic], listener=Assignments(lanes))
-        worker = Worker(consumer, lanes)
+        worker = Worker(consumer, lanes, topic=settings.topic)
         worker.run(stopped)
         worker.stop()
     letters.close()
@@ -129,7 +153,7 @@ def _connect(settings: Settings, stopped: Event) -> KafkaConsumer | None:
                 enable_auto_commit=False,
                 session_timeout_ms=settings.session_timeout_ms,
                 heartbeat_interval_ms=max(settings.session_timeout_ms // 5, 1),
-                fetch_max_wait_ms=200,
+                fetch_max_wait_ms=100,
                 request_timeout_ms=10_000,
                 reconnect_backoff_max_ms=500,
                 bootstrap_timeout_ms=2000,
