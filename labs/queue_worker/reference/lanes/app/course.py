@@ -20,7 +20,7 @@ CLAIM_POLL_S = 0.1
 LETTER_POLL_S = 0.02
 LETTER_PAUSE_S = 0.5
 LEDGER_PAUSE_S = 0.3
-# A process may be frozen between claiming and sending. What it claimed longer ago is perhaps another's by now.
+# A process may be frozen between claiming and sending: a claim older than this may be another's by now.
 FRESH_S = LEASE_S - TIMEOUT_S
 
 
@@ -88,7 +88,7 @@ class Course:
         return min(claimed.again_s, CLAIM_POLL_S)
 
     def _book(self, answer: Answer) -> float | None:
-        """Tried until it is done. If the claim was lost meanwhile, the next turn finds out what became of the job."""
+        """Tried until it is done. If the claim was lost, the next turn finds out what became of the job."""
         assert self._job
         booking = {"claim": self._claim, "attempt": self._attempt}
         if answer.verdict is Verdict.DONE:

@@ -36,31 +36,24 @@ def members(document: bytes) -> dict[str, str]:
 
 def _members(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    at = _after("{", text, 0)
-    if text[at] == "}":
-        at += 1
-    else:
-        while True:
-            name, at = scanstring(text, _after('"', text, at))
-            start = _after(":", text, at)
-            end = _values.raw_decode(text, start)[1]
-            found[name] = text[start:end]
-            at = _skip(text, end)
-            at += 1
-            if text[at - 1] == "}":
-                break
-            at = _after(",", text, at - 1)
-    if _skip(text, at) != len(text):
+    at = _past("{", text, 0)
+    while text[at := _skip(text, at)] != "}":
+        at = _past(",", text, at) if found else at
+        name, at = scanstring(text, _past('"', text, at))
+        start = _skip(text, _past(":", text, at))
+        at = _values.raw_decode(text, start)[1]
+        found[name] = text[start:at]
+    if _skip(text, at + 1) != len(text):
         raise NotJson("there is more after its end")
     return found
 
 
-def _after(sign: str, text: str, at: int) -> int:
-    """Where the next token begins, after the sign that must come first."""
+def _past(sign: str, text: str, at: int) -> int:
+    """Where the text goes on after the sign that must come next."""
     at = _skip(text, at)
     if text[at] != sign:
         raise NotJson(f"expected {sign} at character {at}")
-    return at + 1 if sign == '"' else _skip(text, at + 1)
+    return at + 1
 
 
 def _skip(text: str, at: int) -> int:

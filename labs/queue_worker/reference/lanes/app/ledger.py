@@ -138,7 +138,7 @@ class Ledger:
             return bool(line.run(SUCCEED, id=job.id.encode(), claim=claim, attempt=attempt))
 
     def fail(self, job: Job, *, claim: str, attempt: int, error: str, wait_s: float | None) -> bool:
-        """Book a failure after which the job waits, or is doomed if `wait_s` is None; False if the claim was lost."""
+        """Book a failure; False if the claim was lost. The job waits, or is doomed if `wait_s` is None."""
         with self._line() as line:
             booked = line.run(
                 FAIL,

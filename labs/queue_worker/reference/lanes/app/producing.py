@@ -51,7 +51,7 @@ class Producing:
             self._lock.release()
 
     def _connect(self) -> KafkaProducer:
-        """Without idempotence: a batch that ran out of time would end the producer, and a double does no harm."""
+        """Without idempotence: a batch that runs out of time would end the producer, and doubles do no harm."""
         return KafkaProducer(
             bootstrap_servers=self._servers,
             acks="all",

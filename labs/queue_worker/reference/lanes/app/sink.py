@@ -31,7 +31,7 @@ class Answer:
 
 
 class Sink:
-    """Takes deliveries, each on a connection of its own: one that was kept may be dead, which is no answer."""
+    """Takes deliveries, each on a connection of its own: one that was kept may be dead, to nobody's fault."""
 
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
