@@ -1,7 +1,8 @@
 """The consumer group: made sure of before a check judges, and begun anew where the broker has lost it.
 
-The embedded broker now and then leaves a group without a leader for ever: members join, and nobody
-gets an assignment. No worker can help that, so a check then begins again with another group.
+The embedded broker now and then leaves a group in a state that it never leaves: members join, and
+nobody gets an assignment, or nobody may join at all. No worker can help that, so a check then begins
+again with another group.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kafka import KafkaConsumer
-from kafka.errors import KafkaError
+from kafka.errors import InconsistentGroupProtocolError, KafkaError
 
 from .topics import PARTITIONS
 
@@ -53,6 +54,8 @@ def group_is_stuck(bench: Bench) -> bool:
     try:
         consumer.pause()
         return not bench.wait(lambda: _assigned(consumer), within=ASSIGNED_WITHIN_S + 2 * bench.session_s)
+    except InconsistentGroupProtocolError:
+        return True  # it does so to everybody, once it has come to that
     except (KafkaError, OSError):
         return False
     finally:

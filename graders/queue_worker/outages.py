@@ -44,7 +44,7 @@ def kafka_silent(bench: Bench) -> Iterator[None]:
 
 
 def posts_meanwhile(bench: Bench, key: str, *, reading: str) -> list[Job]:
-    """POSTs at every web at once: each is answered 202 or 503 in time, /healthz 200; those that were taken."""
+    """POSTs at every web at once, each answered 202 or 503 in time, and /healthz 200; those taken."""
     payloads = [{"number": number} for number in range(POSTS_EACH * len(bench.webs))]
     posts = [
         bench.request("POST", "/jobs", bench.webs[number % len(bench.webs)], {"key": key, "payload": payload})

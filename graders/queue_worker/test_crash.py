@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from labkit import Way, check, expect
 
-
 if TYPE_CHECKING:
     from .bench import Bench
 
@@ -28,7 +27,7 @@ READING = "When a worker fails"
     needs=WRITTEN,
 )
 def test_a_killed_workers_job_is_taken_over(bench: Bench) -> None:
-    """What a worker leaves undone when it is killed, another delivers within twice the session timeout + 6 s."""
+    """What a killed worker leaves undone, another delivers within twice the session timeout + 6 s."""
     bench.ready()
     gate = bench.sink.gate()
     job, delivered = bench.deliver_held(bench.new_job(), gate, then=None)
@@ -50,7 +49,7 @@ def test_a_killed_workers_job_is_taken_over(bench: Bench) -> None:
 
 @check(points=2, kills=["commits-before-the-booking"], arena="killed", needs=WRITTEN)
 def test_a_kill_before_the_booking_costs_one_delivery(bench: Bench) -> None:
-    """A worker killed between the sink's answer and its booking: one delivery more at most, and a right end."""
+    """A worker killed between the sink's answer and its booking costs one delivery more at most."""
     bench.ready()
     gate = bench.sink.gate()
     job, delivered = bench.deliver_held(bench.new_job(), gate)
@@ -95,7 +94,7 @@ def test_attempts_survive_a_crash(bench: Bench) -> None:
     needs=WRITTEN,
 )
 def test_sigterm_finishes_the_delivery(bench: Bench) -> None:
-    """SIGTERM during deliveries: they end, are booked and committed, the worker ends with 0, nothing again."""
+    """At SIGTERM deliveries under way end, are booked and committed; the worker ends with code 0."""
     bench.ready()
     gate = bench.sink.gate()
     jobs = [bench.deliver_held(bench.new_job(), gate, partition=number)[0] for number in (0, 1)]
@@ -202,7 +201,7 @@ def test_workers_come_and_go(bench: Bench) -> None:
 
 @check(points=2, kills=["answers-before-the-record-is-safe"], arena="frozen", needs=WRITTEN)
 def test_a_202_survives_a_killed_web(bench: Bench) -> None:
-    """A web killed right after its 202, with its way to Kafka held, has lost nothing: the job is delivered."""
+    """A web killed right after its 202, its way to Kafka held before, has lost no job."""
     bench.ready()
     key, payload = bench.fresh_key(), {"number": 1}
     link = bench.arena.link("web-1", "kafka")

@@ -54,17 +54,17 @@ def test_a_dead_letter_says_why(bench: Bench) -> None:
     bench.sink.script(failing.key, rest=503)
     bench.write(refused, failing)
     for job, attempts in ((refused, 1), (failing, bench.attempts)):
-        _expect_headers(bench, bench.dead_letter(job.key), attempts=attempts)
+        _expect_headers(bench.dead_letter(job.key), attempts=attempts)
 
 
 @check(
-    points=3,
+    points=2,
     kills=["skips-poison", "poison-ends-the-worker", "skips-null-values"],
     arena="steady",
     needs=WRITTEN,
 )
 def test_poison_goes_to_the_dead_letters(bench: Bench) -> None:
-    """What is no job is a dead letter with 0 attempts and no delivery, and what lies behind it is delivered."""
+    """What is no job is a dead letter with 0 attempts, undelivered; what lies behind it is delivered."""
     poisons: list[Record] = []
     for number, value in enumerate(POISON):
         key = bench.fresh_key(f"poison-{number}")
@@ -81,7 +81,7 @@ def test_poison_goes_to_the_dead_letters(bench: Bench) -> None:
             unit="as the value of the dead letter of a poison record",
             reading="Dead letters",
         )
-        _expect_headers(bench, letter, attempts=0)
+        _expect_headers(letter, attempts=0)
     keys = [(poison.key or b"").decode() for poison in poisons]
     unit = "deliveries of poison records"
     expect(len(bench.sink.of_keys(keys)), equals=0, unit=unit, reading="Dead letters")
@@ -127,7 +127,7 @@ def _letter_with(bench: Bench, key: bytes, value: bytes) -> Record:
     return bench.dead_letter(key)
 
 
-def _expect_headers(bench: Bench, letter: Record, *, attempts: int) -> None:
+def _expect_headers(letter: Record, *, attempts: int) -> None:
     headers = dict(letter.headers)
     why, tried = headers.get("x-error", b""), headers.get("x-attempts", b"nothing")
     unit = f"of the dead letter with the key {letter.key!r}"

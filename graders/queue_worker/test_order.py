@@ -50,7 +50,7 @@ def test_one_key_keeps_its_order(bench: Bench) -> None:
         bench.in_order(jobs, hint="one after another: also while one waits for its next attempt")
 
 
-@check(points=3, kills=["sleeps-in-the-poll-loop", "waits-in-its-slot"], arena="alone", needs=RETRIED)
+@check(points=2, kills=["sleeps-in-the-poll-loop", "waits-in-its-slot"], arena="alone", needs=RETRIED)
 def test_a_waiting_job_holds_its_own_key_only(bench: Bench) -> None:
     """While c jobs and one more wait for their next attempt, other keys of their partition are delivered."""
     bench.ready()

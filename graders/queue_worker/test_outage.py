@@ -79,7 +79,7 @@ def test_postgres_down_then_back(bench: Bench) -> None:
 
 @check(points=2, kills=["gives-up-on-the-dead-letter"], arena="stops", needs=LETTERS)
 def test_an_unwritable_dead_letter_topic_is_waited_for(bench: Bench) -> None:
-    """While the dead-letter topic cannot be written a dead record stays uncommitted; then its letter comes."""
+    """While the dead-letter topic cannot be written a dead record stays uncommitted, then it is there."""
     bench.ready()
     dead = bench.new_job(bench.fresh_key("dead"))
     bench.sink.script(dead.key, rest=400)

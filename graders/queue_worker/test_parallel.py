@@ -20,7 +20,7 @@ SETTLES_S = 0.6
 SHARED_WITHIN_S = 12.0
 
 
-@check(points=3, kills=["one-at-a-time", "waits-for-the-whole-batch"], arena="alone", needs=WRITTEN)
+@check(points=2, kills=["one-at-a-time", "waits-for-the-whole-batch"], arena="alone", needs=WRITTEN)
 def test_c_deliveries_run_side_by_side(bench: Bench) -> None:
     """A worker runs c deliveries of different keys at a time, of one partition too, and fills a free slot."""
     bench.ready()

@@ -1,8 +1,7 @@
-"""Kafka as the grader sees it, past every link: what it writes, what lies in the topics, what is committed."""
+"""Kafka as the grader sees it, past every link: what lies in the topics, what is committed."""
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
