@@ -97,13 +97,20 @@ class Broker:
         return found
 
     async def _committed(self, group: str, topic: str) -> dict[int, int]:
+        """Asked by a consumer that names the group and never joins it."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap, group_id=group, enable_auto_commit=False
+        )
+        async with consumer:
+            partitions = await self._partitions(topic)
+            consumer.assign(partitions)
+            offsets = {place.partition: await consumer.committed(place) for place in partitions}
+        return {partition: offset for partition, offset in offsets.items() if offset is not None}
+
+    async def _partitions(self, topic: str) -> list[TopicPartition]:
         async with self._admin() as admin:
-            offsets = await admin.list_consumer_group_offsets(group)
-        return {
-            place.partition: offset.offset
-            for place, offset in offsets.items()
-            if isinstance(place, TopicPartition) and place.topic == topic and offset.offset >= 0
-        }
+            [described] = await admin.describe_topics([topic])
+        return [TopicPartition(topic, one["partition"]) for one in described["partitions"]]
 
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:

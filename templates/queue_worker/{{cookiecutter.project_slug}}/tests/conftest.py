@@ -16,7 +16,7 @@ from testcontainers.core.container import DockerContainer
 
 from dev.sink import Sink
 from tests.broker import Broker
-from tests.service import Web, Worker
+from tests.service import Web, Worker, migrate
 
 # Those of compose.yaml.
 KAFKA_IMAGE = "apache/kafka:4.2.1"
@@ -134,6 +134,7 @@ def service(broker: Broker, database_url: str) -> Iterator[Service]:
     mark = uuid4().hex[:12]
     settings = settings_of(f"test-{mark}", kafka=broker.bootstrap, database_url=database_url)
     broker.make_topics(settings["JOBS_TOPIC"], settings["JOBS_DLQ_TOPIC"], partitions=PARTITIONS)
+    migrate(settings)
     # The processes end before the sink does.
     with Sink() as sink, ExitStack() as running:
         yield Service(broker, sink, {**settings, "SINK_URL": sink.url}, running)

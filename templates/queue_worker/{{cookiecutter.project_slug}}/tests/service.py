@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -118,6 +119,15 @@ class Web(Process):
             except requests.ConnectionError:
                 time.sleep(0.05)
         raise AssertionError(f"{self.instance} was not healthy within {START_DEADLINE_S} s")
+
+
+def migrate(settings: Mapping[str, str]) -> None:
+    """Run the role that makes tables, to its end, if lab.toml has one."""
+    roles = tomllib.loads((ROOT / "lab.toml").read_text(encoding="utf-8"))["processes"]
+    if "migrate" in roles:
+        command = [sys.executable, "-m", "app", "migrate"]
+        environment = {**os.environ, **settings, "INSTANCE": "migrate-1"}
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
 
 
 def eventually(look: Callable[[], Answer], expected: Answer, *, within_s: float = 10) -> None:
