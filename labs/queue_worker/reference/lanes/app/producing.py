@@ -51,7 +51,7 @@ class Producing:
             self._lock.release()
 
     def _connect(self) -> KafkaProducer:
-        """Without idempotence: a batch that runs out of time would end the producer, and doubles do no harm."""
+        """Without idempotence, in which a batch out of time ends the producer; doubles do no harm."""
         return KafkaProducer(
             bootstrap_servers=self._servers,
             acks="all",

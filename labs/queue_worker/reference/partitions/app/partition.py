@@ -16,7 +16,7 @@ AFTER_A_BUG_S = 1.0
 
 
 class PartitionWorker:
-    """Takes records in the order of the partition. Each begins when the one before it of its key has ended."""
+    """Takes records in the partition's order. Each begins when the one before it of its key has ended."""
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
@@ -44,12 +44,10 @@ class PartitionWorker:
         task.add_done_callback(self._tasks.discard)
 
     async def stop(self, *, within_s: float) -> None:
-        """Begin nothing more, and wait for the deliveries that run and for their booking."""
+        """Begin nothing more, and wait so long for what runs; what runs longer is booked all the same."""
         self._stopping.set()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=within_s)
-        for task in self._tasks:
-            task.cancel()
 
     async def _run(self, record: Record, *, after: asyncio.Task[None] | None) -> None:
         if after is not None:

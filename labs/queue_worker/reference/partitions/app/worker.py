@@ -107,7 +107,7 @@ class Worker:
         self._on_loop(self._start_partitions(numbers))
 
     def _revoked(self, _: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        """The next owner would have to wait for deliveries that run: let them be ended and committed first."""
+        """The next owner would have to wait for what runs: let it be ended and committed first."""
         numbers = [partition.partition for partition in partitions]
         self._on_loop(self._stop_partitions(numbers, within_s=HANDOVER_S))
         self._store()
