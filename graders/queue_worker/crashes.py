@@ -34,7 +34,7 @@ def deliver_held(
     Later deliveries are answered with 200.
     """
     answers = [Answer(500)] * before + [Answer(then, gate=gate)]
-    bench.sink.script(job.key, *answers)
+    bench.sink.script(job.id, *answers)
     (written,) = bench.write(job, partition=partition)
     return written, bench.deliveries(written, before + 1)[before]
 

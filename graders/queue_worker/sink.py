@@ -106,7 +106,7 @@ class Sink:
         self._counts: dict[str, int] = {}
 
     def script(self, key: str, *answers: Answer | int, rest: Answer | int = 200) -> None:
-        """Each job of that key gets these answers to its deliveries, one after another, then `rest`."""
+        """Each job of that key, or the one of that id, gets these answers one after another, then `rest`."""
         listed = [_answer(one) for one in answers]
         self._scripts[key] = lambda number: listed[number] if number < len(listed) else _answer(rest)
 
@@ -144,7 +144,7 @@ class Sink:
         with self._lock:
             number = self._counts.get(job_id, 0)
             self._counts[job_id] = number + 1
-            script = self._scripts.get(key, _well) if isinstance(key, str) else _well
+            script = self._scripts.get(job_id) or self._scripts.get(str(key), _well)
             delivered = Delivered(
                 call.at, call.process, number, call.method, call.headers, body, answer=script(number)
             )

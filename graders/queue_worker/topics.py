@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ PARTITIONS = 4
 _WRITTEN_WITHIN_S = 10.0
 _SAMPLE_EVERY_S = 0.03
 _ANSWER_WITHIN_MS = 2000
+_READ_WITHIN_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Topic:
         self.name = name
         self._bootstrap = bootstrap
         self._records: list[Record] = []
-        self._consumer: Any = None
+        self._parts = [TopicPartition(name, number) for number in range(PARTITIONS)]
+        self._next = dict.fromkeys(self._parts, 0)
         self._lock = threading.Lock()
 
     def read(self) -> list[Record]:
@@ -53,34 +55,32 @@ class Topic:
             return list(self._records)
 
     def _read_on(self) -> None:
-        consumer = self._opened()
-        while True:
-            batches = consumer.poll(timeout_ms=60)
-            for partition, messages in batches.items():
-                self._records += [_record(partition.partition, message) for message in messages]
-            ends = [(consumer.highwater(part), consumer.position(part)) for part in consumer.assignment()]
-            if not batches and all(end is None or end <= at for end, at in ends):
-                return
+        """To the ends as they are now: a new consumer knows none from before."""
+        deadline = time.monotonic() + _READ_WITHIN_S
+        with closing(self._consumer()) as consumer:
+            while not all(self._is_read(consumer, part) for part in self._parts):
+                if time.monotonic() > deadline:
+                    raise Inconclusive(f"the topic {self.name} could not be read in time")
+                for part, messages in consumer.poll(timeout_ms=50).items():
+                    self._records += [_record(part.partition, message) for message in messages]
+                    self._next[part] = messages[-1].offset + 1
 
-    def _opened(self) -> Any:
-        if self._consumer is None:
-            self._consumer = KafkaConsumer(
-                bootstrap_servers=self._bootstrap,
-                group_id=None,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                fetch_max_wait_ms=20,
-                check_crcs=False,
-            )
-            parts = [TopicPartition(self.name, number) for number in range(PARTITIONS)]
-            self._consumer.assign(parts)
-            self._consumer.seek_to_beginning(*parts)
-        return self._consumer
+    def _is_read(self, consumer: Any, part: TopicPartition) -> bool:
+        end = consumer.highwater(part)
+        return end is not None and consumer.position(part) >= end
 
-    def close(self) -> None:
-        if self._consumer is not None:
-            with suppress(KafkaError, OSError):
-                self._consumer.close()
+    def _consumer(self) -> Any:
+        consumer = KafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            group_id=None,
+            enable_auto_commit=False,
+            fetch_max_wait_ms=10,
+            metrics_enabled=False,
+        )
+        consumer.assign(self._parts)
+        for part, offset in self._next.items():
+            consumer.seek(part, offset)
+        return consumer
 
 
 def _record(partition: int, message: Any) -> Record:
@@ -177,8 +177,6 @@ class Topics:
         self._closing.set()
         if self._sampling is not None:
             self._sampling.join(timeout=5)
-        for topic in (self.jobs, self.dead):
-            topic.close()
         if self._producer is not None:
             with suppress(KafkaError, OSError):
                 self._producer.close(timeout=0.5)
