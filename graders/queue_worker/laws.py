@@ -86,6 +86,7 @@ def commits_reach_the_ends(
 
     if bench.wait(reached, within=within, every=0.03):
         return
+    bench.missed = True
     committed = bench.topics.committed()
     expect(
         [f"{committed.get(partition, 'nothing')} of {end}" for partition, end in sorted(ends.items())],
