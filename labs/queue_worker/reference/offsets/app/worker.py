@@ -121,7 +121,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 logger.warning("offsets not saved: %s %s", type(error).__name__, error)
 
     async def _save(self) -> None:
-        """To Postgres first, which knows whether the partition is still ours; then to Kafka, for all to see."""
+        """To Postgres first, which knows whether the partition is still ours; then to Kafka."""
         moved: dict[TopicPartition, int] = {}
         for partition, held in list(self._partitions.items()):
             offset = held.next_offset
