@@ -169,6 +169,10 @@ class Bench:
             self.arena.sleep(every)
         return True
 
+    def tried(self, job: Job) -> int:
+        """How many deliveries of a job the sink has seen."""
+        return len(self.sink.of(job.id))
+
     def records_of(self, key: str) -> list[Record]:
         """What lies on the topic under a key, in order."""
         return [record for record in self.topics.jobs.read() if record.key == key.encode()]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit import Exchange, Inconclusive, Message, Request, Trap, Way, answered, expect, rows_of
 
@@ -24,7 +25,7 @@ POSTS_EACH = 3
 @contextmanager
 def kafka_unreachable(bench: Bench) -> Iterator[None]:
     """No process reaches Kafka: connections are cut, and new ones refused."""
-    links = [link for (_, kind), link in bench.arena.links.items() if kind == "kafka"]
+    links = _to_kafka(bench)
     for link in links:
         link.refuse()
     bench.arena.tell("kafka", "refuses all connections")
@@ -78,29 +79,31 @@ def _in_time(bench: Bench, answer: Exchange, *, reading: str) -> None:
 class HeldLetters:
     """Dead letters on their way. `released` tells when the first can have been written."""
 
-    trap: Trap[Message]
+    traps: list[Trap[Message]]
     released: float = float("inf")
+
+    @property
+    def caught(self) -> bool:
+        return any(trap.caught.is_set() for trap in self.traps)
 
 
 @contextmanager
-def dead_letters_held(bench: Bench, worker: str) -> Iterator[HeldLetters]:
-    """What a worker writes to the dead-letter topic is held on its way, until the block ends."""
-    with bench.arena.link(worker, "kafka").trap(
-        _writes_letters(bench), way=Way.THERE, most=ALL_OF_THEM
-    ) as trap:
-        held = HeldLetters(trap)
-        bench.arena.tell(worker, "what it writes to the dead-letter topic is held")
+def dead_letters_held(bench: Bench) -> Iterator[HeldLetters]:
+    """What is written to the dead-letter topic is held on its way, until the block ends."""
+    with ExitStack() as stack:
+        held = HeldLetters([stack.enter_context(_trap(bench, link)) for link in _to_kafka(bench)])
+        bench.arena.tell("kafka", "what goes to the dead-letter topic is held on its way")
         try:
             yield held
         finally:
             held.released = bench.arena.clock()
-            bench.arena.tell(worker, "what it writes to the dead-letter topic goes on")
+            bench.arena.tell("kafka", "what goes to the dead-letter topic gets there")
 
 
 def wait_for_letter(bench: Bench, held: HeldLetters) -> None:
-    """Until the first dead letter is on its way. Raises Inconclusive where none comes this way."""
-    if not bench.wait(held.trap.caught.is_set, within=CAUGHT_WITHIN_S):
-        raise Inconclusive("no write to the dead-letter topic was seen on the worker's way to Kafka")
+    """Until the first dead letter is on its way. Raises Inconclusive where none is seen."""
+    if not bench.wait(lambda: held.caught, within=CAUGHT_WITHIN_S):
+        raise Inconclusive("no write to the dead-letter topic was seen on the way to Kafka")
 
 
 @dataclass
@@ -112,37 +115,41 @@ class CutLetters:
 
 
 @contextmanager
-def dead_letters_cut(bench: Bench, worker: str) -> Iterator[CutLetters]:
-    """Each connection on which a worker writes a dead letter is cut before that arrives, until the end."""
+def dead_letters_cut(bench: Bench) -> Iterator[CutLetters]:
+    """Each connection on which a dead letter is written is cut before that arrives, until the end."""
     letters, over = CutLetters(), threading.Event()
-    cutting = threading.Thread(target=_cut_on, args=(bench, worker, letters, over), daemon=True)
-    bench.arena.tell(worker, "its writes to the dead-letter topic are cut off")
-    cutting.start()
-    try:
-        yield letters
-    finally:
-        over.set()
-        cutting.join()
-        bench.arena.tell(worker, f"it can write to the dead-letter topic again, after {letters.cuts} cuts")
+    with ThreadPoolExecutor() as pool:
+        bench.arena.tell("kafka", "what goes to the dead-letter topic is cut off")
+        cutting = [pool.submit(_cut_on, bench, link, letters, over) for link in _to_kafka(bench)]
+        try:
+            yield letters
+        finally:
+            letters.until = bench.arena.clock()
+            over.set()
+        for one in cutting:
+            one.result()
+    bench.arena.tell("kafka", f"the dead-letter topic can be written again, after {letters.cuts} cuts")
 
 
-def _cut_on(bench: Bench, worker: str, letters: CutLetters, over: threading.Event) -> None:
-    link = bench.arena.link(worker, "kafka")
+def _cut_on(bench: Bench, link: Any, letters: CutLetters, over: threading.Event) -> None:
     with ExitStack() as stack:
-
-        def laid() -> Trap[Message]:
-            return stack.enter_context(link.trap(_writes_letters(bench), way=Way.THERE, most=ALL_OF_THEM))
-
-        trap = laid()
+        trap = stack.enter_context(_trap(bench, link))
         while not over.wait(0.02):
             if trap.caught.is_set():
-                following = laid()  # before the other one lets go, so that nothing slips through
+                # The next is laid before this one lets go, so that nothing slips through.
+                following = stack.enter_context(_trap(bench, link))
                 trap.cut()
                 letters.cuts += 1
                 trap = following
-        letters.until = bench.arena.clock()
 
 
-def _writes_letters(bench: Bench) -> Callable[[Message], bool]:
+def _to_kafka(bench: Bench) -> list[Any]:
+    """Every process's link: whoever writes dead letters."""
+    return [link for (_, kind), link in bench.arena.links.items() if kind == "kafka"]
+
+
+def _trap(bench: Bench, link: Any) -> AbstractContextManager[Trap[Message]]:
     topic = bench.topics.dead.name
-    return lambda message: message.api == "Produce" and topic in message.topics
+    return link.trap(
+        lambda message: message.api == "Produce" and topic in message.topics, way=Way.THERE, most=ALL_OF_THEM
+    )

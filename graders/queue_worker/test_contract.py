@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import check, expect, rows_of
 
 from .sink import Answer
-from .values import BEYOND_FLOATS, differences, load, said
+from .values import BEYOND_FLOATS, load, said, told_differences
 
 if TYPE_CHECKING:
     from .bench import Bench
@@ -38,21 +38,21 @@ def test_a_job_is_delivered(bench: Bench) -> None:
             evidence = rows_of([answer], mark=answer)
             expect(observed, equals=right, unit=unit, evidence=evidence, reading="Jobs")
         bench.deliveries(job)
-        bench.shows(job, "succeeded", attempts=1, error=None)
+        bench.shows(job, "succeeded", attempts=bench.tried(job), error=None)
 
 
 @check(points=2, kills=["writes-records-without-a-key"], arena="steady", needs=DELIVERED)
 def test_a_job_becomes_a_record(bench: Bench) -> None:
-    """A job is one record on the topic: its key in UTF-8 as the key, id, key and payload as the value."""
+    """A job is a record on the topic: its key in UTF-8 as the key, id, key and payload as the value."""
     for process, key in zip(bench.webs, (bench.fresh_key("one"), bench.fresh_key("żółć 🦊")), strict=False):
         job = bench.queue(key, {"number": 7}, process)
         bench.deliveries(job)
         records = [record for record in bench.topics.jobs.read() if job.id.encode() in (record.value or b"")]
 
-        expect(len(records), equals=1, unit="records with the job's id on the topic", reading="Records")
+        expect(len(records), at_least=1, unit="records with the job's id on the topic", reading="Records")
         unit = "as the record's key"
         expect(records[0].key, equals=key.encode(), unit=unit, reading="Records")
-        wrong = list(differences(load(job.value), load(records[0].value)))
+        wrong = told_differences(load(job.value), load(records[0].value))
         expect(
             "; ".join(wrong) or "the job", equals="the job", unit="as the record's value", reading="Records"
         )
@@ -72,7 +72,7 @@ def test_values_are_kept_exactly(bench: Bench) -> None:
         delivered = bench.deliveries(job)[0]
 
         wanted = {"job_id": job.id, "key": job.key, "attempt": 1, "payload": job.payload}
-        wrong = list(differences(load(json.dumps(wanted)), delivered.body))
+        wrong = told_differences(load(json.dumps(wanted)), delivered.body)
         expect(
             "; ".join(wrong[:3]) or "the job",
             equals="the job",
@@ -118,7 +118,8 @@ def test_bad_bodies_are_refused(bench: Bench) -> None:
     fits = bench.queue(longest, {"text": "x" * (60 * KIB)})
     bench.deliveries(fits, hint="128 characters are a key, and 60 KiB a payload")
     written = [record for record in bench.topics.jobs.read() if key.encode() in (record.value or b"")]
-    expect(len(written), equals=1, unit="records of the one body that was right", reading="The answers")
+    wrongly = [record for record in written if record.key != longest.encode()]
+    expect(len(wrongly), equals=0, unit="records of bodies that were refused", reading="The answers")
 
 
 @check(points=1, kills=["unknown-is-queued"], arena="steady", needs=DELIVERED)

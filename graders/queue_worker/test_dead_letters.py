@@ -94,7 +94,7 @@ def test_no_commit_before_the_dead_letter(bench: Bench) -> None:
     dead = bench.new_job(bench.fresh_key("dead"))
     bench.sink.script(dead.key, rest=400)
     poison_key = bench.fresh_key("poison").encode()
-    with bench.dead_letters_held("worker-1") as held:
+    with bench.dead_letters_held() as held:
         (written,) = bench.write(dead, partition=0)
         poison = bench.write_raw(1, poison_key, b"no job")
         behind = [bench.write(bench.new_job(), partition=number)[0] for number in (0, 1)]

@@ -77,7 +77,7 @@ def test_a_waiting_job_holds_its_own_key_only(bench: Bench) -> None:
 def test_poison_holds_its_own_key_only(bench: Bench) -> None:
     """While the dead letter of a poison record is on its way, other keys of its partition are delivered."""
     bench.ready()
-    with bench.dead_letters_held("worker-1") as held:
+    with bench.dead_letters_held() as held:
         bench.write_raw(3, bench.fresh_key("poison").encode(), b"no job")
         wait_for_letter(bench, held)
         begin = bench.arena.clock()

@@ -21,6 +21,8 @@ IN_TIME_S = 1.2
 SILENT_ATTEMPTS_WITHIN_S = 10.0
 # Of the 2 s that a worker waits for an answer, so much may pass before the delivery has arrived.
 ON_ITS_WAY_S = 0.8
+# By so much timers of some systems end too soon.
+EARLY_S = 0.005
 
 
 @check(
@@ -30,6 +32,7 @@ ON_ITS_WAY_S = 0.8
         "attempt-stays-one",
         "new-idempotency-key-each-attempt",
         "a-cut-connection-is-final",
+        "backs-off-in-seconds",
     ],
     arena="steady",
     needs=WRITTEN,
@@ -56,7 +59,7 @@ def test_a_failed_delivery_is_tried_again(bench: Bench) -> None:
         bench.shows(job, "succeeded", attempts=3, error=None, reading="Retries")
 
 
-@check(points=2, kills=["waits-a-fixed-time", "backs-off-in-seconds"], arena="steady", needs=RETRIED)
+@check(points=2, kills=["waits-a-fixed-time"], arena="steady", needs=RETRIED)
 def test_waits_double(bench: Bench) -> None:
     """Before attempt k+1 a worker waits b * 2^(k-1) ms, half of it at the least, double at the most."""
     jobs = [bench.new_job() for _ in range(3)]
@@ -71,7 +74,7 @@ def test_waits_double(bench: Bench) -> None:
             least = bench.backoff_s * 2**number / 2
             expect(
                 after.at - before.answered,
-                at_least=least,
+                at_least=least - EARLY_S,
                 unit=f"s from the answer to attempt {number + 1} to attempt {number + 2}",
                 hints=[(lambda _, number=number: number > 0, "does the wait double with each attempt?")],
                 evidence=lambda job=job, after=after: bench.story(jobs=[job], mark=after),
@@ -147,7 +150,7 @@ def test_a_delivery_times_out_after_2_s(bench: Bench) -> None:
     )[:2]
     begun = bench.sink.of(slow.id)[0]
 
-    waited = second.at - first.at
+    waited = second.at - first.at + bench.arena.late_between(first.at - 2, second.at)
     expect(
         waited,
         at_least=2 - ON_ITS_WAY_S,

@@ -38,6 +38,13 @@ def differences(wanted: Any, got: Any, where: str = "") -> Iterator[str]:
         yield f"{where or 'it'} is {said(got)}, not {said(wanted)}"
 
 
+def told_differences(wanted: dict[str, Any], got: Any) -> list[str]:
+    """Where what was told differs from what had to be; further members are nobody's business."""
+    if not isinstance(got, dict):
+        return [f"it is {said(got)}, not an object"]
+    return list(differences(wanted, {name: got[name] for name in wanted if name in got}))
+
+
 def said(value: Any) -> str:
     """A value as JSON, cut to what fits into a sentence."""
     text = json.dumps(value, ensure_ascii=False, default=str)
