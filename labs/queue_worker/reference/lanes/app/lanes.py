@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -85,9 +86,10 @@ class Lanes:
 
     def close(self, within_s: float) -> None:
         """Begin nothing more and wait for what runs."""
+        ends_at = time.monotonic() + within_s
         self._agenda.close()
         for thread in self._threads:
-            thread.join(within_s)
+            thread.join(max(ends_at - time.monotonic(), 0.0))
 
     def _run(self) -> None:
         while (lane := self._agenda.take()) is not None:
