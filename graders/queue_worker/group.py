@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kafka import KafkaConsumer
+from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import InconsistentGroupProtocolError, KafkaError
 
 from .topics import PARTITIONS
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 READY_WITHIN_S = 12.0
 ASSIGNED_WITHIN_S = 6.0
+FETCHED_LATELY_S = 3.0
+# What clients in all languages call their ways to share out partitions.
+ASSIGNORS = ("range", "roundrobin", "sticky", "cooperative-sticky", "RoundRobinAssigner", "uniform")
 
 
 def ready(bench: Bench) -> None:
@@ -39,9 +43,38 @@ def ready(bench: Bench) -> None:
 
 
 def group_is_stuck(bench: Bench) -> bool:
-    """Whether not even a consumer of the grader's own gets an assignment from the embedded broker."""
-    if not bench.topics.stands_in:
+    """Whether the embedded broker gives nobody an assignment: no worker, nor a member of the grader's own."""
+    if not bench.topics.stands_in or _somebody_fetches(bench):
         return False
+    try:
+        return not _gets_assignment(bench)
+    except InconsistentGroupProtocolError:
+        # A group may speak an assignor's name that nobody here has heard of, or refuse everybody for ever.
+        return bench.arena.setup.exclusive and _is_refused_alone(bench)
+
+
+def _somebody_fetches(bench: Bench) -> bool:
+    """Who has an assignment asks for records of it all the time."""
+    since = bench.arena.clock() - FETCHED_LATELY_S
+    return any(
+        message.api == "Fetch" and message.at > since
+        for worker in bench.workers
+        for message in bench.arena.link(worker, "kafka").messages
+    )
+
+
+def _is_refused_alone(bench: Bench) -> bool:
+    for worker in bench.workers:
+        bench.arena.kill(worker)
+    bench.arena.sleep(2 * bench.session_s)
+    try:
+        return not _gets_assignment(bench)
+    except InconsistentGroupProtocolError:
+        return True
+
+
+def _gets_assignment(bench: Bench) -> bool:
+    """Whether a consumer that joins the group is given partitions. Raises InconsistentGroupProtocolError."""
     consumer = KafkaConsumer(
         bench.topics.jobs.name,
         bootstrap_servers=bench.arena.services["kafka"].bootstrap,  # type: ignore[attr-defined]
@@ -50,17 +83,22 @@ def group_is_stuck(bench: Bench) -> bool:
         session_timeout_ms=int(bench.session_s * 1000),
         heartbeat_interval_ms=300,
         max_poll_records=1,
+        partition_assignment_strategy=[_assignor(name) for name in ASSIGNORS],
     )
     try:
-        consumer.pause()
-        return not bench.wait(lambda: _assigned(consumer), within=ASSIGNED_WITHIN_S + 2 * bench.session_s)
+        return bench.wait(lambda: _assigned(consumer), within=ASSIGNED_WITHIN_S + 2 * bench.session_s)
     except InconsistentGroupProtocolError:
-        return True  # it does so to everybody, once it has come to that
+        raise
     except (KafkaError, OSError):
-        return False
+        return True
     finally:
         with suppress(KafkaError, OSError):
             consumer.close(autocommit=False)
+
+
+def _assignor(name: str) -> type[RangePartitionAssignor]:
+    """One that shares out as ranges, whatever it is called: members take what they are given."""
+    return type(name, (RangePartitionAssignor,), {"name": name})
 
 
 def _assigned(consumer: KafkaConsumer) -> bool:

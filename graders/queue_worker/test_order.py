@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from labkit import check, expect
+from labkit import Inconclusive, check, expect
 
 from .outages import wait_for_letter
 from .sink import CUT, Answer
@@ -20,6 +20,7 @@ RETRIED = "a-failed-delivery-is-tried-again"
 LETTERS = "a-dead-letter-is-the-record"
 IN_A_ROW = 8
 HELD_S = 1.6
+TOO_BUSY = "the machine was too busy to deliver anything meanwhile"
 
 
 @check(
@@ -50,23 +51,26 @@ def test_one_key_keeps_its_order(bench: Bench) -> None:
         bench.in_order(jobs, hint="one after another: also while one waits for its next attempt")
 
 
-@check(points=2, kills=["sleeps-in-the-poll-loop", "waits-in-its-slot"], arena="alone", needs=RETRIED)
+@check(points=2, kills=["sleeps-in-the-poll-loop", "waits-in-its-slot"], arena="stops", needs=RETRIED)
 def test_a_waiting_job_holds_its_own_key_only(bench: Bench) -> None:
     """While c jobs and one more wait for their next attempt, other keys of their partition are delivered."""
     bench.ready()
     waiting = [bench.new_job(bench.fresh_key("waits")) for _ in range(bench.slots + 1)]
     for job in waiting:
-        bench.sink.script(job.key, *[500] * (bench.attempts - 1))
+        bench.sink.script(job.key, 500)
     others = [bench.new_job(bench.fresh_key("other")) for _ in range(6)]
+    begin = bench.arena.clock()
     written = bench.write(*waiting, *others, partition=2)
     bench.succeed(written, reading="Order")
 
-    last = min(bench.sink.of(job.id)[bench.attempts - 1].at for job in waiting)
-    meanwhile = [job for job in others if bench.sink.of(job.id)[0].at < last]
+    second = min(bench.sink.of(job.id)[1].at for job in waiting)
+    meanwhile = [job for job in others if bench.sink.of(job.id)[0].at < second]
+    if not meanwhile and bench.arena.starved_between(begin, second):
+        raise Inconclusive(TOO_BUSY)
     expect(
         len(meanwhile),
         at_least=1,
-        unit=f"of {len(others)} jobs of other keys delivered while {len(waiting)} waited",
+        unit=f"of {len(others)} jobs of other keys delivered before any of {len(waiting)} waits had ended",
         hints=[(lambda _: True, "a wait must hold up neither the partition nor one of the c slots")],
         evidence=lambda: bench.story(jobs=[*waiting, *others]),
         reading="Order",
@@ -87,15 +91,16 @@ def test_poison_holds_its_own_key_only(bench: Bench) -> None:
     starved = bench.arena.starved_between(begin, bench.arena.clock())
     bench.succeed(others, reading="Order")
 
-    if meanwhile or not starved:
-        expect(
-            meanwhile,
-            at_least=1,
-            unit=f"of {len(others)} jobs of other keys delivered while a dead letter was on its way",
-            hints=[(lambda _: True, "does the worker stand still until the broker has the dead letter?")],
-            evidence=lambda: bench.story(jobs=others),
-            reading="Order",
-        )
+    if not meanwhile and starved:
+        raise Inconclusive(TOO_BUSY)
+    expect(
+        meanwhile,
+        at_least=1,
+        unit=f"of {len(others)} jobs of other keys delivered while a dead letter was on its way",
+        hints=[(lambda _: True, "does the worker stand still until the broker has the dead letter?")],
+        evidence=lambda: bench.story(jobs=others),
+        reading="Order",
+    )
 
 
 def _as_on_the_topic(bench: Bench, key: str) -> list[Job]:

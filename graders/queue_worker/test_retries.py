@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from labkit import check, expect
+from labkit import Inconclusive, check, expect
 
 from .sink import CUT, SILENCE, Answer, Delivered
 
@@ -62,7 +62,7 @@ def test_a_failed_delivery_is_tried_again(bench: Bench) -> None:
 @check(points=2, kills=["waits-a-fixed-time"], arena="steady", needs=RETRIED)
 def test_waits_double(bench: Bench) -> None:
     """Before attempt k+1 a worker waits b * 2^(k-1) ms, half of it at the least, double at the most."""
-    jobs = [bench.new_job() for _ in range(3)]
+    jobs = [bench.new_job() for _ in range(5)]
     for job in jobs:
         bench.sink.script(job.key, *[500] * (bench.attempts - 1))
     bench.write(*jobs)
@@ -159,14 +159,15 @@ def test_a_delivery_times_out_after_2_s(bench: Bench) -> None:
         reading="Deliveries",
     )
     bench.succeed([slow, silent], reading="Deliveries")
-    if not bench.arena.starved_between(begun.at - 1, begun.answered):
-        expect(
-            len(bench.sink.of(slow.id)),
-            equals=1,
-            unit=f"deliveries of a job that the sink takes {IN_TIME_S:g} s for",
-            evidence=lambda: bench.story(jobs=[slow]),
-            reading="Deliveries",
-        )
+    if len(bench.sink.of(slow.id)) != 1 and bench.arena.starved_between(begun.at - 2, begun.answered):
+        raise Inconclusive("the machine was too busy: the answer may have come after 2 s")
+    expect(
+        len(bench.sink.of(slow.id)),
+        equals=1,
+        unit=f"deliveries of a job that the sink takes {IN_TIME_S:g} s for",
+        evidence=lambda: bench.story(jobs=[slow]),
+        reading="Deliveries",
+    )
     bench.shows(silent, "succeeded", attempts=2, reading="Deliveries")
 
 
