@@ -206,5 +206,10 @@ class Bench:
         if self.missed and self.group_is_stuck():
             self.stock.needs_new_group = True
             return "the embedded broker has left the consumer group without an assignment"
-        unavailable = [exchange for exchange in self._seen if exchange.status == 503 or exchange.failure]
-        return TOO_BUSY if any(map(self.arena.starved_lately, unavailable)) else None
+        late = [exchange for exchange in self._seen if exchange.status == 503 or _had_no_answer(exchange)]
+        return TOO_BUSY if any(map(self.arena.starved_lately, late)) else None
+
+
+def _had_no_answer(exchange: Exchange) -> bool:
+    """Not in time, that is: a connection that was closed has other reasons."""
+    return (exchange.failure or "").startswith("no answer")
