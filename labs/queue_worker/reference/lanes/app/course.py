@@ -43,7 +43,7 @@ class Course:
         self._key = key
         self._value = value
         self._job: Job | None = None
-        self._claim = ""
+        self._claim = str(uuid.uuid4())
         self._attempt = 0
         self._answer: Answer | None = None  # one that is not booked yet
         self._letter: Letter | None = None  # set once the record is to be a dead letter
@@ -71,7 +71,6 @@ class Course:
             self._job = job = self._job or parse_record(self._value)
         except InvalidJob as error:
             return self._doom(attempts=0, error=str(error))
-        self._claim = str(uuid.uuid4())
         send_by = time.monotonic() + FRESH_S
         claimed = self._tools.ledger.claim(job, claim=self._claim)
         if isinstance(claimed, Claimed):

@@ -44,7 +44,8 @@ VALUES (:id, :key, 'running', CAST(:claim AS uuid), clock_timestamp() + CAST(:le
 ON CONFLICT (id) DO UPDATE SET
   status = 'running', claim = excluded.claim, claimed_until = clock_timestamp() + CAST(:lease AS interval)
 WHERE job.status IN ('queued', 'running') AND NOT job.doomed
-  AND job.due_at <= clock_timestamp() AND job.claimed_until <= clock_timestamp()
+  AND job.due_at <= clock_timestamp()
+  AND (job.claimed_until <= clock_timestamp() OR job.claim = excluded.claim)
 RETURNING attempts
 """
 WHY_NOT = """
@@ -120,7 +121,7 @@ class Ledger:
         return Standing(key.decode(), status, attempts, error if status == "dead" else None)
 
     def claim(self, job: Job, *, claim: str) -> Claimed | Denied:
-        """Take the job for one attempt, unless it has ended, has to wait, or somebody else has it."""
+        """Take the job for one attempt, unless it has ended, has to wait, or is under another claim."""
         with self._line() as line:
             values = {"id": job.id.encode(), "key": job.key.encode(), "claim": claim}
             if rows := line.run(CLAIM, **values, lease=f"{LEASE_S} seconds"):
