@@ -111,6 +111,7 @@ class Bench:
     offsets_never_go_back = laws.offsets_never_go_back
     commits_reach_the_ends = laws.commits_reach_the_ends
     deliver_held = crashes.deliver_held
+    fill_slots = crashes.fill_slots
     cut_off = crashes.cut_off
     worker_of = crashes.worker_of
     storm = crashes.storm

@@ -15,7 +15,7 @@ from .storm import storm
 if TYPE_CHECKING:
     from .bench import Bench
 
-__all__ = ["cut_off", "deliver_held", "storm", "worker_of"]
+__all__ = ["cut_off", "deliver_held", "fill_slots", "storm", "worker_of"]
 
 ALL_OF_THEM = 10**6
 
@@ -37,6 +37,14 @@ def deliver_held(
     bench.sink.script(job.id, *answers)
     (written,) = bench.write(job, partition=partition)
     return written, bench.deliveries(written, before + 1)[before]
+
+
+def fill_slots(bench: Bench, gate: Gate, *, partition: int) -> list[tuple[Job, Delivered]]:
+    """Jobs of as many keys as a worker has slots, their first deliveries all held at the gate."""
+    jobs = [bench.new_job(bench.fresh_key("held")) for _ in range(bench.slots)]
+    for job in jobs:
+        bench.sink.script(job.id, Answer(200, gate=gate))
+    return [(job, bench.deliveries(job)[0]) for job in bench.write(*jobs, partition=partition)]
 
 
 def worker_of(bench: Bench, delivered: Delivered) -> tuple[str, list[str]]:
