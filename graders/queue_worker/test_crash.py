@@ -179,7 +179,7 @@ def test_a_frozen_worker_repeats_nothing(bench: Bench) -> None:
 
 
 @check(
-    points=4, kills=["delivers-revoked-records", "commits-the-latest-finished"], arena="churn", needs=WRITTEN
+    points=4, kills=["commits-before-the-work", "commits-the-latest-finished"], arena="churn", needs=WRITTEN
 )
 def test_workers_come_and_go(bench: Bench) -> None:
     """Workers are killed, stopped and frozen under load: nothing lost, order kept, few deliveries twice."""

@@ -49,7 +49,7 @@ def test_kafka_silent_then_back(bench: Bench) -> None:
 @check(
     points=3,
     kills=["postgres-error-is-a-dead-letter", "worker-ends-with-postgres", "goes-on-without-booking"],
-    arena="churn",
+    arena="alone",
     needs=WRITTEN,
 )
 def test_postgres_down_then_back(bench: Bench) -> None:
