@@ -13,6 +13,7 @@ from labkit import (
     Arena,
     EvidenceRow,
     Exchange,
+    Inconclusive,
     Request,
     Setup,
     is_problem,
@@ -27,7 +28,7 @@ from .stock import Stock, stocked
 from .topics import PARTITIONS, Record
 
 TOO_BUSY = "the machine was too busy: the service may have given up waiting for Kafka or Postgres"
-_LONGEST_WAIT = 3
+_TIMES_IF_STARVED = 4
 
 
 def _setup(
@@ -160,15 +161,20 @@ class Bench:
         return exchange
 
     def wait(self, *conditions: Callable[[], bool], within: float, every: float = 0.01) -> bool:
-        """Wait until one holds, so many seconds and as many more as the machine was late."""
+        """Wait until one holds, so many seconds; several times as long where the machine was starved."""
         begin = self.arena.clock()
         while not any(holds() for holds in conditions):
             now = self.arena.clock()
-            late = self.arena.late_between(begin, now)
-            if now - begin - min(2 * late, _LONGEST_WAIT * within) > within:
+            starved = now - begin > within and self.arena.starved_between(begin, now)
+            if now - begin > within * (_TIMES_IF_STARVED if starved else 1):
                 return False
             self.arena.sleep(every)
         return True
+
+    def surely_heard(self, *held: Delivered) -> None:
+        """Raises Inconclusive where a held delivery may have been given up before it was answered."""
+        if not all(each.surely_heard for each in held):
+            raise Inconclusive("the machine was too busy: a delivery was held for too long")
 
     def tried(self, job: Job) -> int:
         """How many deliveries of a job the sink has seen."""

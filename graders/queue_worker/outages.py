@@ -55,7 +55,15 @@ def posts_meanwhile(bench: Bench, key: str, *, reading: str) -> list[Job]:
     answers = [bench.seen(answer) for answer in bench.arena.burst([*posts, *healths])]
     answered(answers, hint="give Kafka and Postgres up in time, and say 503")
     for answer in answers[len(posts) :]:
-        bench.has_status(answer, 200, reading=reading, hint="health is not that of Kafka or Postgres")
+        expect(
+            answer.status,
+            equals=200,
+            unit="as the status of GET /healthz meanwhile",
+            hints=[(bool, "health is not that of Kafka or Postgres")],
+            evidence=rows_of([answer], mark=answer),
+            reading=reading,
+            sure=True,
+        )
     for answer in answers[: len(posts)]:
         _in_time(bench, answer, reading=reading)
     taken = zip(answers, payloads, strict=False)
@@ -117,10 +125,14 @@ class CutLetters:
 @contextmanager
 def dead_letters_cut(bench: Bench) -> Iterator[CutLetters]:
     """Each connection on which a dead letter is written is cut before that arrives, until the end."""
-    letters, over = CutLetters(), threading.Event()
-    with ThreadPoolExecutor() as pool:
+    letters, over, links = CutLetters(), threading.Event(), _to_kafka(bench)
+    with ExitStack() as stack, ThreadPoolExecutor(len(links)) as pool:
+        first = [stack.enter_context(_trap(bench, link)) for link in links]
         bench.arena.tell("kafka", "what goes to the dead-letter topic is cut off")
-        cutting = [pool.submit(_cut_on, bench, link, letters, over) for link in _to_kafka(bench)]
+        cutting = [
+            pool.submit(_cut_on, bench, link, trap, letters, over)
+            for link, trap in zip(links, first, strict=True)
+        ]
         try:
             yield letters
         finally:
@@ -131,9 +143,8 @@ def dead_letters_cut(bench: Bench) -> Iterator[CutLetters]:
     bench.arena.tell("kafka", f"the dead-letter topic can be written again, after {letters.cuts} cuts")
 
 
-def _cut_on(bench: Bench, link: Any, letters: CutLetters, over: threading.Event) -> None:
+def _cut_on(bench: Bench, link: Any, trap: Trap[Message], letters: CutLetters, over: threading.Event) -> None:
     with ExitStack() as stack:
-        trap = stack.enter_context(_trap(bench, link))
         while not over.wait(0.02):
             if trap.caught.is_set():
                 # The next is laid before this one lets go, so that nothing slips through.

@@ -98,8 +98,10 @@ def test_sigterm_finishes_the_delivery(bench: Bench) -> None:
     """At SIGTERM deliveries under way end, are booked and committed; the worker ends with code 0."""
     bench.ready()
     gate = bench.sink.gate()
-    jobs = [bench.deliver_held(bench.new_job(), gate, partition=number)[0] for number in (0, 1)]
+    held = [bench.deliver_held(bench.new_job(), gate, partition=number) for number in (0, 1)]
+    jobs = [job for job, _ in held]
     bench.terminate_during_deliveries("worker-1", gate)
+    bench.surely_heard(*(delivered for _, delivered in held))
     committed = bench.topics.committed()
 
     for job in jobs:
