@@ -89,17 +89,17 @@ class Course:
     def _book(self, answer: Answer) -> float | None:
         """Tried until it is done. If the claim was lost, the next turn finds out what became of the job."""
         assert self._job
-        booking = {"claim": self._claim, "attempt": self._attempt}
+        ledger, attempt = self._tools.ledger, self._attempt
         if answer.verdict is Verdict.DONE:
-            booked = self._tools.ledger.succeed(self._job, **booking)
+            booked = ledger.succeed(self._job, claim=self._claim, attempt=attempt)
             self._answer = None
             return None if booked else 0.0
         wait_s = self._wait_s(answer)
-        booked = self._tools.ledger.fail(self._job, **booking, error=answer.error, wait_s=wait_s)
+        booked = ledger.fail(self._job, claim=self._claim, attempt=attempt, error=answer.error, wait_s=wait_s)
         self._answer = None
         if not booked or wait_s is not None:
             return wait_s or 0.0
-        return self._doom(attempts=self._attempt, error=answer.error)
+        return self._doom(attempts=attempt, error=answer.error)
 
     def _wait_s(self, answer: Answer) -> float | None:
         """The wait before the next attempt; None if there is none."""

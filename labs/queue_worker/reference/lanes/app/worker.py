@@ -30,7 +30,7 @@ MOST_OPEN, READ_AGAIN_AT = 5000, 2500
 DRAIN_S, COMMIT_MS, LEAVE_MS = 5.0, 1000, 1000
 
 
-class Assignments(ConsumerRebalanceListener):
+class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]
     """Follows what the group gives to us and takes from us. Called inside `poll`, between two batches.
 
     Nothing is committed here: the next owner meets what has ended in the ledger, and skips it.

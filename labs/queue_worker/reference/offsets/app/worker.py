@@ -134,8 +134,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         if moved:
             await self._consumer.commit(moved)
         for partition, offset in moved.items():
-            if held := self._partitions.get(partition):
-                held.saved = offset
+            if still_held := self._partitions.get(partition):
+                still_held.saved = offset
 
 
 def work() -> None:

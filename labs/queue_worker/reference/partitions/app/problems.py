@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -46,7 +47,7 @@ async def _bug(_: Request, __: Exception) -> JSONResponse:
     return problem(500)
 
 
-HANDLERS = {
+HANDLERS: dict[Any, Any] = {
     HTTPException: _http_error,
     InvalidJob: _invalid,
     TableUnavailable: _table_unavailable,

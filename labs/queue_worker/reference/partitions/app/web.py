@@ -92,9 +92,7 @@ def create_app(settings: Settings) -> Starlette:
             app.add_route("/jobs/{job_id:anything}", desk.get, methods=["GET"])
             yield
 
-    app = Starlette(
-        routes=[Route("/healthz", _healthz)], lifespan=lifespan, exception_handlers=dict(HANDLERS)
-    )
+    app = Starlette(routes=[Route("/healthz", _healthz)], lifespan=lifespan, exception_handlers=HANDLERS)
     app.router.redirect_slashes = False
     return app
 
