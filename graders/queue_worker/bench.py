@@ -28,7 +28,7 @@ from .stock import Stock, stocked
 from .topics import PARTITIONS, Record
 
 TOO_BUSY = "the machine was too busy: the service may have given up waiting for Kafka or Postgres"
-_TIMES_IF_STARVED = 4
+_STANDS_STILL, _LONGEST = 3, 8
 
 
 def _setup(
@@ -161,15 +161,23 @@ class Bench:
         return exchange
 
     def wait(self, *conditions: Callable[[], bool], within: float, every: float = 0.01) -> bool:
-        """Wait until one holds, so many seconds; several times as long where the machine was starved."""
-        begin = self.arena.clock()
+        """Wait until one holds, so many seconds; on a starved machine, until all has long stood still."""
+        begin = moved = self.arena.clock()
+        seen = -1
         while not any(holds() for holds in conditions):
             now = self.arena.clock()
-            starved = now - begin > within and self.arena.starved_between(begin, now)
-            if now - begin > within * (_TIMES_IF_STARVED if starved else 1):
+            if self.sink.progress != seen:
+                seen, moved = self.sink.progress, now
+            if now - begin > within and self._stands_still(begin, moved, now, within):
                 return False
             self.arena.sleep(every)
         return True
+
+    def _stands_still(self, begin: float, moved: float, now: float, within: float) -> bool:
+        """What a service does not do in that time it never will. What has been lost makes no progress."""
+        if not self.arena.starved_between(begin, now):
+            return True
+        return now - moved > _STANDS_STILL * within or now - begin > _LONGEST * within
 
     def surely_heard(self, *held: Delivered) -> None:
         """Raises Inconclusive where a held delivery may have been given up before it was answered."""

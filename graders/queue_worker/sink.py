@@ -101,6 +101,7 @@ class Sink:
         self.all: list[Delivered] = []
         self._loop = loop
         self._clock = clock
+        self._answered = 0
         self._lock = threading.Lock()
         self._scripts: dict[str, Script] = {}
         self._counts: dict[str, int] = {}
@@ -113,6 +114,11 @@ class Sink:
     def follow(self, key: str, script: Script) -> None:
         """Each job of that key gets the answers that a function of the delivery's number tells."""
         self._scripts[key] = script
+
+    @property
+    def progress(self) -> int:
+        """Grows with each delivery that comes, and with each that is answered."""
+        return len(self.all) + self._answered
 
     def gate(self) -> Gate:
         """A gate for answers, shut."""
@@ -135,6 +141,7 @@ class Sink:
             await answer.gate.passed()
         status = None if call.gone() else answer.status
         delivered.answered, delivered.status = self._clock(), status
+        self._answered += 1
         return None if status is None else Reply(status, b"{}")
 
     def _arrived(self, call: Call) -> Delivered:
