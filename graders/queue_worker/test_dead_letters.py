@@ -60,11 +60,12 @@ def test_a_dead_letter_says_why(bench: Bench) -> None:
 @check(
     points=2,
     kills=["skips-poison", "poison-ends-the-worker", "skips-null-values"],
-    arena="steady",
+    arena="alone",
     needs=WRITTEN,
 )
 def test_poison_goes_to_the_dead_letters(bench: Bench) -> None:
     """What is no job is a dead letter with 0 attempts, undelivered; what lies behind it is delivered."""
+    bench.ready()
     poisons: list[Record] = []
     for number, value in enumerate(POISON):
         key = bench.fresh_key(f"poison-{number}")
