@@ -57,6 +57,15 @@ class Arena:
         """Seconds by which the machine was late between two times of `clock`."""
         return self._ground.pulse.late_between(begin, end)
 
+    def starved_between(self, begin: float, end: float) -> bool:
+        """Whether the machine had no processor to spare for a while between two times of `clock`."""
+        return self._ground.pulse.starved_between(begin, end)
+
+    def change(self, settings: Mapping[str, str]) -> None:
+        """Let processes that are started from now on see other values of the lab's settings."""
+        for process in self.processes.values():
+            process.changed |= settings
+
     def send(self, request: Request) -> Exchange:
         self._leave_if_stopped()
         return self._client.send(request)

@@ -17,7 +17,7 @@ from labkit.errors import UnknownName
 
 @dataclass(frozen=True)
 class Stage:
-    """A step of a lab; the checks of `graders/<lab>/test_<name>.py`."""
+    """A step of a lab; the checks of `graders/<lab>/test_<name>.py`, where a `-` is a `_`."""
 
     name: str
     title: str

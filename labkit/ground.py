@@ -30,7 +30,7 @@ class Setup:
                keep processors busy, many where they wait
     skew       process -> seconds by which its clock is ahead (or, below 0, behind)
     prepare    is given the services and the arena's chance before any process starts, to fill them;
-               what it returns is the arena's `prepared`
+               what it returns is the arena's `prepared`; if that has a `close`, it is called at the end
     outsiders  environment variable -> makes the outside party whose address it holds, from the kit's
                loop and the grading's clock; a process has an address of its own for each
     """

@@ -49,6 +49,7 @@ def open_arena(ground: Ground, setup: Setup, *, chance: random.Random, first: bo
             arena.outsiders[variable] = make(ground.loop, ground.run.clock)
         if setup.prepare is not None:
             arena.prepared = setup.prepare(services, chance)
+            stack.callback(getattr(arena.prepared, "close", lambda: None))
         if not first:
             arena.wait_for_first()
         _lay_out(ground, arena)

@@ -32,6 +32,7 @@ class Call:
 
     at       seconds on the grading's clock, when all of its body had come
     headers  by lower-case name
+    gone     tells whether the caller has left meanwhile: it hears no answer
     """
 
     at: float
@@ -40,6 +41,7 @@ class Call:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    gone: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ class Entrance:
             path=request.path_qs,
             headers={name.lower(): value for name, value in request.headers.items()},
             body=bytes(body),
+            gone=lambda: request.transport is None or request.transport.is_closing(),
         )
         reply = await self._reply(call)
         if reply is not None:

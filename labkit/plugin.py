@@ -48,7 +48,7 @@ class CheckItem(pytest.Item):
         self.function = function
         self.planned = PlannedCheck(
             id=self.name.removeprefix("test_").replace("_", "-"),
-            stage=self.path.stem.removeprefix("test_"),
+            stage=self.path.stem.removeprefix("test_").replace("_", "-"),
             title=" ".join((inspect.getdoc(function) or "").split()),
             points=facts.points,
             kills=facts.kills,

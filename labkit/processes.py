@@ -71,6 +71,8 @@ class Process:
     """One process of a submission. `start` may be called again after it has ended.
 
     One that does not listen, a worker say, is healthy as soon as it runs.
+
+    changed  variables that it is given other values of from its next start on
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Process:
     ) -> None:
         self.name = command.name
         self.listens = listens
+        self.changed: dict[str, str] = {}
         self._run = run
         self._pulse = pulse
         self._command = command
@@ -118,7 +121,7 @@ class Process:
         if self._lease is not None:
             self._lease.release()
         self._lease = free_port()
-        env = {**self._command.env, "HOST": _HOST, "PORT": str(self._lease.port)}
+        env = {**self._command.env, **self.changed, "HOST": _HOST, "PORT": str(self._lease.port)}
         self._child = self._place.start(self._command, env)
         self._output = Output(self._child, self.kill)
 

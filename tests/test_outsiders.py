@@ -219,3 +219,20 @@ def test_what_is_no_http_disturbs_nobody(loop, entrance, caplog):
     assert b"400" in loop.run(babble())
     assert post(entrance, "/").status_code == 201
     assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
+
+
+def test_a_caller_that_left_is_known_to_be_gone(entrance, outsider):
+    def leave() -> None:
+        with pytest.raises(requests.Timeout):
+            requests.post(f"http://{entrance.address}/held", data=b"{}", timeout=0.2)
+
+    leaving = begun(leave)
+    assert outsider.gate.reached.wait(PATIENCE_S)
+    (call,) = outsider.calls
+    assert not call.gone()
+    leaving.join(PATIENCE_S)
+    deadline = time.monotonic() + PATIENCE_S
+    while not call.gone() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert call.gone()
+    outsider.gate.open()

@@ -23,13 +23,15 @@ CRIER = """
         sys.exit("no voice")
     while True:
         try:
-            body = os.environ["INSTANCE"].encode()
+            body = (os.environ["INSTANCE"] + os.environ.get("ADDRESSED_AS", "")).encode()
             urllib.request.urlopen(os.environ["TOWN_URL"], data=body, timeout=2).close()
         except OSError:
             pass
         time.sleep(0.01)
 """
 BENCH = """
+    import os, pathlib
+
     from labkit import Reply, Setup
 
     class Town:
@@ -40,9 +42,19 @@ BENCH = """
             self.heard.append(call)
             return Reply(200)
 
+    class Archive:
+        def __init__(self, services, chance):
+            self.file = os.environ.get("ARCHIVE")
+
+        def close(self):
+            if self.file:
+                pathlib.Path(self.file).write_text("closed")
+
     def setup(greeting="moin", **more):
         replicas, settings = {"web": 1, "crier": 2}, {"GREETING": greeting}
-        return Setup(replicas=replicas, settings=settings, outsiders={"TOWN_URL": Town}, **more)
+        return Setup(
+            replicas=replicas, settings=settings, outsiders={"TOWN_URL": Town}, prepare=Archive, **more
+        )
 
     ARENAS = {"only": setup(exclusive=True), "silent": setup("silence")}
 
@@ -125,6 +137,54 @@ def test_a_frozen_process_is_silent_and_the_next_check_finds_it_well(lab):
     )
 
     assert [check.message for check in result.checks] == [None, None]
+
+
+def test_a_setting_may_change_between_two_lives_of_a_process(lab):
+    result = graded(
+        lab,
+        '''
+        @check(points=100, kills=[], arena="only")
+        def test_is_renamed(bench):
+            """Who is started again goes by the new setting, who is not does not."""
+            bench.arena.change({"ADDRESSED_AS": " the Second"})
+            bench.arena.kill("crier-1")
+            bench.arena.start("crier-1")
+            known = len(bench.town.heard)
+            expect(bench.hears("crier-1") and bench.hears("crier-2"), equals=True)
+            bodies = {(call.process, call.body.decode()) for call in bench.town.heard[known:]}
+            expect(bodies, equals={("crier-1", "crier-1 the Second"), ("crier-2", "crier-2")})
+        ''',
+    )
+
+    assert [check.message for check in result.checks] == [None]
+
+
+def test_what_was_prepared_is_closed_at_the_end(lab, tmp_path, monkeypatch):
+    monkeypatch.setenv("ARCHIVE", str(tmp_path / "archive"))
+    result = graded(
+        lab,
+        '''
+        @check(points=100, kills=[], arena="only")
+        def test_is_open(bench):
+            """It is open as long as the arena is."""
+            import os
+            expect(os.path.exists(bench.arena.prepared.file), equals=False)
+        ''',
+    )
+
+    assert [check.message for check in result.checks] == [None]
+    assert (tmp_path / "archive").read_text() == "closed"
+
+
+def test_a_stage_of_two_words_has_its_checks_in_a_file_of_two_words(lab):
+    facts = lab.folder / "lab.toml"
+    facts.write_text(facts.read_text() + '\n[[stages]]\nname = "good-night"\ntitle = "Farewells"\n')
+    (lab.grader / "test_good_night.py").write_text(
+        HEAD + '@check(points=0, kills=[], arena="only")\ndef test_leaves(bench):\n    """It leaves."""\n'
+    )
+    result = graded(read_lab(lab.folder), "")
+
+    assert [check.stage for check in result.checks if check.id == "leaves"] == ["good-night"]
 
 
 def test_an_outside_party_that_refuses_is_called_in_vain(lab):

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import product
@@ -34,8 +35,10 @@ from labkit.submission import read_submission
 BY_SLUG = dict(labs())
 # How a process is told where a service is.
 VARIABLES = {"redis": "REDIS_URL", "postgres": "DATABASE_URL", "kafka": "KAFKA_BOOTSTRAP_SERVERS"}
+# A process of which there are several.
+NUMBERED = re.compile(r"-\d+$")
 # What compose runs beside the replicas and the lab's services.
-BESIDES = {"payments": {"migrate", "provider"}}
+BESIDES = {"payments": {"migrate", "provider"}, "queue-worker": {"sink"}}
 # The scaffold's own tests that wait for the learner, and why they fail until then.
 WAITING = {
     "rate-limiter": (
@@ -57,6 +60,17 @@ WAITING = {
             "test_a_payment_is_announced",
             "test_one_key_on_two_replicas_is_one_charge",
             "test_a_payment_whose_process_was_killed_is_finished_by_a_retry",
+        },
+    ),
+    "queue-worker": (
+        "nothing is delivered yet",
+        {
+            "test_a_job_that_was_taken_is_delivered_and_succeeds",
+            "test_a_retry_waits_longer_each_time_and_the_last_one_is_the_end",
+            "test_what_a_killed_worker_had_in_hand_is_delivered_by_another",
+            "test_what_was_there_before_the_first_worker_is_delivered_in_order",
+            "test_poison_goes_to_the_dead_letters_as_it_came_and_blocks_nothing",
+            "test_nothing_is_committed_beyond_a_job_that_has_not_ended",
         },
     ),
 }
@@ -128,10 +142,10 @@ def test_toml_files_are_valid(project: Path) -> None:
         assert tomllib.loads((project / name).read_text(encoding="utf-8"))
 
 
-def test_compose_runs_three_replicas_on_the_same_services(lab: Lab, project: Path) -> None:
+def test_compose_runs_several_of_each_role_on_the_same_services(lab: Lab, project: Path) -> None:
     services = yaml.safe_load((project / "compose.yaml").read_text(encoding="utf-8"))["services"]
 
-    replicas = {name: service for name, service in services.items() if name.startswith("web-")}
+    replicas = {name: service for name, service in services.items() if NUMBERED.search(name)}
     besides = BESIDES.get(lab.slug, set())
     environments = {name: dict(service["environment"]) for name, service in replicas.items()}
     assert {name: environment.pop("INSTANCE") for name, environment in environments.items()} == {
@@ -140,9 +154,21 @@ def test_compose_runs_three_replicas_on_the_same_services(lab: Lab, project: Pat
     [shared] = {tuple(sorted(environment)) for environment in environments.values()}
     assert set(shared) == {*lab.settings, *(VARIABLES[kind] for kind in lab.services)}
     assert all(environment == environments["web-1"] for environment in environments.values())
-    assert len({service["ports"][0] for service in replicas.values()}) == len(replicas) == 3
+    roles = Counter(name.partition("-")[0] for name in replicas)
+    assert set(roles) == {name for name, role in lab.roles.items() if role.required}
+    assert all(count > 1 for count in roles.values())
     assert all("build" in replica for replica in replicas.values())
-    assert set(services) - set(replicas) == {*lab.services, *besides} == set(replicas["web-1"]["depends_on"])
+    assert set(services) - set(replicas) == {*lab.services, *besides}
+    assert set(lab.services) <= set(replicas["web-1"]["depends_on"]) <= {*lab.services, *besides}
+
+
+def test_compose_gives_what_listens_a_port_of_its_own(lab: Lab, project: Path) -> None:
+    services = yaml.safe_load((project / "compose.yaml").read_text(encoding="utf-8"))["services"]
+
+    ports = {name: service.get("ports", []) for name, service in services.items() if NUMBERED.search(name)}
+    listening = {name for name in ports if lab.roles[name.partition("-")[0]].listens}
+    assert {name for name, given in ports.items() if given} == listening
+    assert len({given[0] for given in ports.values() if given}) == len(listening) > 1
 
 
 def test_the_workflow_grades_and_keeps_the_reports(lab: Lab, project: Path) -> None:

@@ -1,0 +1,63 @@
+"""Deliveries held open while a worker is killed, cut off or frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from labkit import Gate, Way
+
+from .jobs import Job
+from .sink import Answer, Delivered
+from .storm import storm
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+__all__ = ["cut_off", "deliver_held", "fill_slots", "storm", "worker_of"]
+
+ALL_OF_THEM = 10**6
+
+
+def deliver_held(
+    bench: Bench,
+    job: Job,
+    gate: Gate,
+    *,
+    before: int = 0,
+    then: int | None = 200,
+    partition: int | None = None,
+) -> tuple[Job, Delivered]:
+    """Write a job whose delivery, after `before` failed ones, waits at the gate; (the job, that delivery).
+
+    Later deliveries are answered with 200.
+    """
+    answers = [Answer(500)] * before + [Answer(then, gate=gate)]
+    bench.sink.script(job.id, *answers)
+    (written,) = bench.write(job, partition=partition)
+    return written, bench.deliveries(written, before + 1)[before]
+
+
+def fill_slots(bench: Bench, gate: Gate, *, partition: int) -> list[tuple[Job, Delivered]]:
+    """Jobs of as many keys as a worker has slots, their first deliveries all held at the gate."""
+    jobs = [bench.new_job(bench.fresh_key("held")) for _ in range(bench.slots)]
+    for job in jobs:
+        bench.sink.script(job.id, Answer(200, gate=gate))
+    return [(job, bench.deliveries(job)[0]) for job in bench.write(*jobs, partition=partition)]
+
+
+def worker_of(bench: Bench, delivered: Delivered) -> tuple[str, list[str]]:
+    """The worker of a delivery, and the others."""
+    return delivered.process, [name for name in bench.workers if name != delivered.process]
+
+
+@contextmanager
+def cut_off(bench: Bench, worker: str, *services: str) -> Iterator[None]:
+    """What a worker says to these services is held, until the block ends."""
+    with ExitStack() as stack:
+        for service in services:
+            link = bench.arena.link(worker, service)
+            stack.enter_context(link.trap(lambda _: True, way=Way.THERE, most=ALL_OF_THEM))
+        bench.arena.tell(worker, f"what it says to {' and '.join(services)} is held")
+        yield

@@ -1,0 +1,118 @@
+"""The consumer group: made sure of before a check judges, and begun anew where the broker has lost it.
+
+The embedded broker now and then leaves a group in a state that it never leaves: members join, and
+nobody gets an assignment, or nobody may join at all. No worker can help that, so a check then begins
+again with another group.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from kafka import KafkaConsumer
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.errors import InconsistentGroupProtocolError, KafkaError
+
+from .topics import PARTITIONS
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+READY_WITHIN_S = 12.0
+ASSIGNED_WITHIN_S = 6.0
+FETCHED_LATELY_S = 3.0
+# What clients in all languages call their ways to share out partitions.
+ASSIGNORS = ("range", "roundrobin", "sticky", "cooperative-sticky", "RoundRobinAssigner", "uniform")
+
+
+def ready(bench: Bench) -> None:
+    """A fresh job of each partition is delivered: the group works, and nothing lies before the check."""
+    stock = bench.stock
+    with stock.readying:
+        if stock.is_ready and not stock.needs_new_group:
+            return
+        if stock.needs_new_group:
+            _begin_anew(bench)
+        probes = [bench.new_job(bench.fresh_key("probe")) for _ in range(PARTITIONS)]
+        written = [bench.write(job, partition=number)[0] for number, job in enumerate(probes)]
+        bench.succeed(written, within=READY_WITHIN_S, hint="no worker delivers what lies on the topic")
+        stock.is_ready = not bench.arena.setup.exclusive
+        bench.begun = bench.arena.clock()
+
+
+def group_is_stuck(bench: Bench) -> bool:
+    """Whether the embedded broker gives nobody an assignment: no worker, nor a member of the grader's own."""
+    if not bench.topics.stands_in or _somebody_fetches(bench):
+        return False
+    try:
+        return not _gets_assignment(bench)
+    except InconsistentGroupProtocolError:
+        # A group may speak an assignor's name that nobody here has heard of, or refuse everybody for ever.
+        return bench.arena.setup.exclusive and _is_refused_alone(bench)
+
+
+def _somebody_fetches(bench: Bench) -> bool:
+    """Who has an assignment asks for records of it all the time."""
+    since = bench.arena.clock() - FETCHED_LATELY_S
+    return any(
+        message.api == "Fetch" and message.at > since
+        for worker in bench.workers
+        for message in bench.arena.link(worker, "kafka").messages
+    )
+
+
+def _is_refused_alone(bench: Bench) -> bool:
+    for worker in bench.workers:
+        bench.arena.kill(worker)
+    bench.arena.sleep(2 * bench.session_s)
+    try:
+        return not _gets_assignment(bench)
+    except InconsistentGroupProtocolError:
+        return True
+
+
+def _gets_assignment(bench: Bench) -> bool:
+    """Whether a consumer that joins the group is given partitions. Raises InconsistentGroupProtocolError."""
+    consumer = KafkaConsumer(
+        bench.topics.jobs.name,
+        bootstrap_servers=bench.arena.services["kafka"].bootstrap,  # type: ignore[attr-defined]
+        group_id=bench.topics.group,
+        enable_auto_commit=False,
+        session_timeout_ms=int(bench.session_s * 1000),
+        heartbeat_interval_ms=300,
+        max_poll_records=1,
+        partition_assignment_strategy=[_assignor(name) for name in ASSIGNORS],
+    )
+    try:
+        return bench.wait(lambda: _assigned(consumer), within=ASSIGNED_WITHIN_S + 2 * bench.session_s)
+    except InconsistentGroupProtocolError:
+        raise
+    except (KafkaError, OSError):
+        return True
+    finally:
+        with suppress(KafkaError, OSError):
+            consumer.close(autocommit=False)
+
+
+def _assignor(name: str) -> type[RangePartitionAssignor]:
+    """One that shares out as ranges, whatever it is called: members take what they are given."""
+    return type(name, (RangePartitionAssignor,), {"name": name})
+
+
+def _assigned(consumer: KafkaConsumer) -> bool:
+    consumer.poll(timeout_ms=50)
+    return bool(consumer.assignment())
+
+
+def _begin_anew(bench: Bench) -> None:
+    """All workers leave for another group that begins where this one is."""
+    for worker in bench.workers:
+        bench.arena.kill(worker)
+    fresh = f"{bench.topics.group.partition('+')[0]}+{secrets.token_hex(2)}"
+    bench.topics.move_to(fresh)
+    bench.arena.change({"JOBS_GROUP": fresh})
+    bench.arena.tell("grader", f"the workers begin anew as the group {fresh}")
+    bench.arena.start_all(bench.workers)
+    bench.stock.needs_new_group = False

@@ -1,0 +1,100 @@
+"""What becomes of jobs: deliveries at the sink, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from labkit import CheckFailed
+
+from .jobs import Job
+from .sink import Delivered
+from .topics import Record
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+# Ample: a right service needs a fraction, a rebalance of the embedded broker included.
+DELIVERED_WITHIN_S = 10.0
+
+
+def deliveries(
+    bench: Bench,
+    job: Job,
+    count: int = 1,
+    *,
+    within: float = DELIVERED_WITHIN_S,
+    reading: str = "Deliveries",
+    hint: str | None = None,
+) -> list[Delivered]:
+    """A job's deliveries, once there are so many."""
+    if not bench.wait(lambda: len(bench.sink.of(job.id)) >= count, within=within):
+        bench.missed = True
+        raise CheckFailed(
+            expected=f"delivery {count} of job {job.id} within {within:g} s",
+            observed=f"{len(bench.sink.of(job.id)) or 'no'} deliveries",
+            hint=hint,
+            evidence=bench.story([], jobs=[job], output=True),
+            reading=reading,
+        )
+    return bench.sink.of(job.id)
+
+
+def succeed(
+    bench: Bench,
+    jobs: Sequence[Job],
+    *,
+    within: float = DELIVERED_WITHIN_S,
+    reading: str = "Deliveries",
+    hint: str | None = None,
+) -> None:
+    """Each of these jobs gets a successful delivery."""
+    if bench.wait(lambda: not bench.unsuccessful(jobs), within=within):
+        return
+    bench.missed = True
+    missing = bench.unsuccessful(jobs)
+    raise CheckFailed(
+        expected=f"{len(jobs)} job{'s' if len(jobs) > 1 else ''} delivered within {within:g} s",
+        observed=f"{len(jobs) - len(missing)}; {missing[0].id}{_lies_at(missing[0])} is missing",
+        hint=hint,
+        evidence=bench.story([], jobs=missing[:2], output=True),
+        reading=reading,
+    )
+
+
+def unsuccessful(bench: Bench, jobs: Iterable[Job]) -> list[Job]:
+    """Those that no delivery has answered with success yet."""
+    done = {each.job_id for each in list(bench.sink.all) if not each.open and each.status == 200}
+    return [job for job in jobs if job.id not in done]
+
+
+def dead_letters(bench: Bench, key: bytes | str | None, value: bytes | None = None) -> list[Record]:
+    """Dead letters of a key so far; of one value, where it is given."""
+    key = key.encode() if isinstance(key, str) else key
+    found = [record for record in bench.topics.dead.read() if record.key == key]
+    return [record for record in found if value is None or record.value == value]
+
+
+def dead_letter(
+    bench: Bench,
+    key: bytes | str | None,
+    *,
+    within: float = DELIVERED_WITHIN_S,
+    reading: str = "Dead letters",
+) -> Record:
+    """The first dead letter of a key, once it is there."""
+    if not bench.wait(lambda: bool(bench.dead_letters(key)), within=within, every=0.02):
+        bench.missed = True
+        others = bench.topics.dead.read()[-3:]
+        raise CheckFailed(
+            expected=f"a dead letter with the key {key!r} within {within:g} s",
+            observed="none",
+            hint="the key of the dead letter is the record's" if others and others[-1].key is None else None,
+            evidence=bench.story([], jobs=[Job("", key)] if isinstance(key, str) else [], output=True),
+            reading=reading,
+        )
+    return bench.dead_letters(key)[0]
+
+
+def _lies_at(job: Job) -> str:
+    return f" (partition {job.record.partition}, offset {job.record.offset})" if job.record else ""

@@ -1,0 +1,1 @@
+"""Jobs over Kafka: an API that takes them and workers that deliver them, a worker task for each partition."""

@@ -1,0 +1,1 @@
+"""What helps on the way and is no part of the service."""
