@@ -88,6 +88,7 @@ class Bench:
     agrees_with_the_table = outages.agrees_with_the_table
     terminate_during_a_read = outages.terminate_during_a_read
     leave_unknown = outages.leave_unknown
+    cut_off_while_loading = outages.cut_off_while_loading
     random_history = scenario.random_history
     expect_lawful = scenario.expect_lawful
     expect_enough_judged = scenario.expect_enough_judged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -164,6 +164,18 @@ def terminate_during_a_read(bench: Bench, process: str, product: Product) -> tup
         bench.arena.wait_for(trap.caught.is_set, waiting.done, within=BACK_WITHIN_S)
         code = bench.arena.terminate(process, then=go_on)
     return bench.came(waiting.result()), code
+
+
+def cut_off_while_loading(bench: Bench, requests: Sequence[Request]) -> list[Exchange]:
+    """Requests of one replica at once, whose load is cut off before it comes to Postgres; their answers."""
+    process = requests[0].process
+    with bench.arena.link(process, "postgres").trap(about_products, way=Way.THERE) as trap:
+        waiting = [bench.begin(request) for request in requests]
+        bench.arena.wait_for(trap.caught.is_set, within=HELD_WITHIN_S)
+        bench.arena.sleep(TAKEN_IN_S)
+        trap.cut()
+        bench.arena.tell(process, "cut off from Postgres while it loads")
+    return [bench.came(each.result()) for each in waiting]
 
 
 def leave_unknown(bench: Bench, product: Product, process: str, *, way: Way, kill: bool) -> None:
