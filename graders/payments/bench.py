@@ -22,6 +22,7 @@ TOO_BUSY = "the machine was too busy: the service may have given up waiting for 
 DOUBT_AFTER_S = 0.3
 # Longer together than anybody may hold on to what it has learnt of others while it was starved.
 REPEATS, REPEATS_EVERY_S = 4, 1.5
+SLOWER_S = 0.1
 # Short, as whoever finishes what a dead process began may have to wait for it.
 LOCK_S = "1"
 
@@ -278,20 +279,27 @@ class Bench:
     def doubt(self) -> str | None:
         """Why the machine may be at fault for this check's failure, or None."""
         self.arena.sleep(DOUBT_AFTER_S)
-        starved = any(map(self.arena.starved_lately, self._seen))
-        return TOO_BUSY if starved and not self._persists() else None
+        return TOO_BUSY if self.starved and not self._persists() else None
+
+    @property
+    def starved(self) -> bool:
+        """Whether a process that answered this check was short of processors."""
+        return any(map(self.arena.starved_lately, list(self._seen)))
 
     def _persists(self) -> bool:
         """Whether an error stays, however often it is asked for, while its process takes payments.
 
-        Who has given somebody up gets over it, and has nothing to take payments with meanwhile.
+        Who has given somebody up gets over it, has nothing to take payments with meanwhile, and has waited
+        longer than a payment takes.
         """
         if self._blamed is None:
             return False
         process, again = self._blamed
         for _ in range(REPEATS):
             control = self.arena.send(post(self.wishes.order(), process))
-            if control.status != 201 or (again().status or 0) < 500:
+            repeat = again()
+            is_slow = repeat.received - repeat.sent > control.received - control.sent + SLOWER_S
+            if control.status != 201 or (repeat.status or 0) < 500 or is_slow:
                 return False
             self.arena.sleep(REPEATS_EVERY_S)
         return True
