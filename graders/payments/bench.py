@@ -23,6 +23,8 @@ DOUBT_AFTER_S = 0.3
 # Longer together than anybody may hold on to what it has learnt of others while it was starved.
 REPEATS, REPEATS_EVERY_S = 4, 1.5
 SLOWER_S = 0.1
+# What a service may say because it is starved. Any other answer has nothing to do with time.
+BUSY = (408, 409, 429, 500, 502, 503, 504)
 # Short, as whoever finishes what a dead process began may have to wait for it.
 LOCK_S = "1"
 
@@ -251,8 +253,7 @@ class Bench:
             hints=[(lambda _: hint is not None, hint or "")],
             evidence=lambda: self.evidence_of(exchange, about),
             reading=reading,
-            # No slowness makes a bad request a good one.
-            sure=sure or (exchange.status in range(200, 500) and exchange.status not in (408, 409, 429)),
+            sure=sure or (exchange.status is not None and exchange.status not in BUSY),
         )
 
     def refused(
