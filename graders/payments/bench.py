@@ -11,7 +11,7 @@ from typing import Any
 from labkit import Arena, CheckFailed, EvidenceRow, Exchange, Request, Setup, answered, expect, is_problem
 
 from . import answers, conservation, crash, outages, races, scenario, settling
-from .orders import Order, Refund, Wish, Wishes, json_of, post, read
+from .orders import Order, Refund, Wish, Wishes, is_replay, json_of, post, read
 from .provider import Provider
 from .settling import is_end
 from .story import row_of, story
@@ -22,6 +22,9 @@ TOO_BUSY = "the machine was too busy: the service may have given up waiting for 
 DOUBT_AFTER_S = 0.3
 # Longer together than anybody may hold on to what it has learnt of others while it was starved.
 REPEATS, REPEATS_EVERY_S = 4, 1.5
+SLOWER_S = 0.1
+# What a service may say because it is starved. Any other answer has nothing to do with time.
+BUSY = (408, 409, 429, 500, 502, 503, 504)
 # Short, as whoever finishes what a dead process began may have to wait for it.
 LOCK_S = "1"
 
@@ -180,7 +183,9 @@ class Bench:
     def refund(self, refund: Refund, process: str = "web-1") -> Exchange:
         """A refund that has to succeed at once."""
         answer = self.post(refund, process)
-        self.has_status(answer, 201, reading="Refunds", about=refund)
+        # A 409 may say that something else is in progress; stored, it is the refusal.
+        refused = answer.status == 409 and is_replay(self.post(refund, process))
+        self.has_status(answer, 201, reading="Refunds", about=refund, sure=refused)
         return answer
 
     def id_of(self, order: Order, answer: Exchange) -> str:
@@ -236,6 +241,7 @@ class Bench:
         hint: str | None = None,
         about: Wish | None = None,
         again: Callable[[], Exchange] | None = None,
+        sure: bool = False,
     ) -> None:
         """The answer has one of these statuses; `again` asks once more, where a repeat does not do."""
         if exchange.status is not None and exchange.status >= 500 and exchange.status not in wanted:
@@ -247,8 +253,7 @@ class Bench:
             hints=[(lambda _: hint is not None, hint or "")],
             evidence=lambda: self.evidence_of(exchange, about),
             reading=reading,
-            # No slowness makes a bad request a good one.
-            sure=exchange.status in range(200, 500) and exchange.status not in (408, 409, 429),
+            sure=sure or (exchange.status is not None and exchange.status not in BUSY),
         )
 
     def refused(
@@ -278,20 +283,27 @@ class Bench:
     def doubt(self) -> str | None:
         """Why the machine may be at fault for this check's failure, or None."""
         self.arena.sleep(DOUBT_AFTER_S)
-        starved = any(map(self.arena.starved_lately, self._seen))
-        return TOO_BUSY if starved and not self._persists() else None
+        return TOO_BUSY if self.starved and not self._persists() else None
+
+    @property
+    def starved(self) -> bool:
+        """Whether a process that answered this check was short of processors."""
+        return any(map(self.arena.starved_lately, list(self._seen)))
 
     def _persists(self) -> bool:
         """Whether an error stays, however often it is asked for, while its process takes payments.
 
-        Who has given somebody up gets over it, and has nothing to take payments with meanwhile.
+        Who has given somebody up gets over it, has nothing to take payments with meanwhile, and has waited
+        longer than a payment takes.
         """
         if self._blamed is None:
             return False
         process, again = self._blamed
         for _ in range(REPEATS):
             control = self.arena.send(post(self.wishes.order(), process))
-            if control.status != 201 or (again().status or 0) < 500:
+            repeat = again()
+            is_slow = repeat.received - repeat.sent > control.received - control.sent + SLOWER_S
+            if control.status != 201 or (repeat.status or 0) < 500 or is_slow:
                 return False
             self.arena.sleep(REPEATS_EVERY_S)
         return True

@@ -138,7 +138,11 @@ def test_quotes_are_not_part_of_the_key(bench: Bench) -> None:
 
 @check(
     points=2,
-    kills=["keys-without-the-merchant", "provider-key-without-the-merchant"],
+    kills=[
+        "keys-without-the-merchant",
+        "provider-key-without-the-merchant",
+        "refund-provider-key-without-the-merchant",
+    ],
     arena="calm",
     needs=TAKEN,
 )
