@@ -43,7 +43,7 @@ def test_c_deliveries_run_side_by_side(bench: Bench) -> None:
         gate.open()
     bench.succeed(jobs, reading="Side by side")
 
-    if not (at_once >= bench.slots and filled) and bench.arena.starved_between(first.at - 1, ended):
+    if not (at_once >= bench.slots and filled) and bench.arena.starved_between(first.at, ended):
         raise Inconclusive("the machine was too busy to run deliveries side by side")
     unit = f"deliveries of different keys at the same time, with WORKER_CONCURRENCY={bench.slots}"
     story = bench.story(jobs=jobs)
