@@ -179,6 +179,10 @@ class Bench:
             return True
         return now - moved > _STANDS_STILL * within or now - begin > _LONGEST * within
 
+    def busy(self) -> bool:
+        """Whether the machine was starved since the check began."""
+        return self.arena.starved_between(self.begun, self.arena.clock())
+
     def surely_heard(self, *held: Delivered) -> None:
         """Raises Inconclusive where a held delivery may have been given up before it was answered."""
         if not all(each.surely_heard for each in held):

@@ -15,12 +15,14 @@ from kafka import KafkaConsumer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import InconsistentGroupProtocolError, KafkaError
 
+from .jobs import Job
 from .topics import PARTITIONS
 
 if TYPE_CHECKING:
     from .bench import Bench
 
 READY_WITHIN_S = 12.0
+ROUNDS = 4
 ASSIGNED_WITHIN_S = 6.0
 FETCHED_LATELY_S = 3.0
 # What clients in all languages call their ways to share out partitions.
@@ -35,11 +37,25 @@ def ready(bench: Bench) -> None:
             return
         if stock.needs_new_group:
             _begin_anew(bench)
-        probes = [bench.new_job(bench.fresh_key("probe")) for _ in range(PARTITIONS)]
-        written = [bench.write(job, partition=number)[0] for number, job in enumerate(probes)]
-        bench.succeed(written, within=READY_WITHIN_S, hint="no worker delivers what lies on the topic")
+        _probe(bench)
         stock.is_ready = not bench.arena.setup.exclusive
         bench.begun = bench.arena.clock()
+
+
+def _probe(bench: Bench) -> None:
+    """Write jobs to each partition, now and then a new one, until one of each has been delivered."""
+    probes: dict[int, list[Job]] = {number: [] for number in range(PARTITIONS)}
+
+    def silent() -> list[int]:
+        return [number for number, jobs in probes.items() if len(bench.unsuccessful(jobs)) == len(jobs)]
+
+    for _ in range(ROUNDS):
+        for number in silent():
+            probes[number] += bench.write(bench.new_job(bench.fresh_key("probe")), partition=number)
+        if bench.wait(lambda: not silent(), within=READY_WITHIN_S / ROUNDS):
+            return
+    last = [jobs[-1] for number, jobs in probes.items() if number in silent()]
+    bench.succeed(last, within=READY_WITHIN_S / ROUNDS, hint="no worker delivers what lies on the topic")
 
 
 def group_is_stuck(bench: Bench) -> bool:

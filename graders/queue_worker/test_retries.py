@@ -18,6 +18,7 @@ RETRIED = "a-failed-delivery-is-tried-again"
 # Long enough for one more attempt to be seen, if there is to be one.
 SETTLES_S = 1.5
 IN_TIME_S = 1.2
+DEAD_WITHIN_S = 10.0
 SILENT_ATTEMPTS_WITHIN_S = 10.0
 # Of the 2 s that a worker waits for an answer, so much may pass before the delivery has arrived.
 ON_ITS_WAY_S = 0.8
@@ -91,19 +92,24 @@ def test_a_job_dies_after_n_attempts(bench: Bench) -> None:
     jobs = [*bench.write(*(_failing(bench) for _ in range(2))), bench.queue(posted)]
     for job in jobs:
         bench.deliveries(job, bench.attempts, reading="Retries")
-        bench.dead_letter(job.key, reading="Retries")
-        bench.shows(job, "dead", attempts=bench.attempts, reading="Retries")
+        bench.wait(
+            lambda job=job: bench.tried(job) > bench.attempts or bool(bench.dead_letters(job.key)),
+            within=DEAD_WITHIN_S,
+            every=0.05,
+        )
     bench.arena.sleep(SETTLES_S)
 
     for job in jobs:
         expect(
-            len(bench.sink.of(job.id)),
+            bench.tried(job),
             equals=bench.attempts,
             unit="deliveries of a job that fails every time",
             hints=[(lambda count: count == bench.attempts + 1, "MAX_ATTEMPTS counts the first attempt too")],
             evidence=lambda job=job: bench.story(jobs=[job]),
             reading="Retries",
         )
+        bench.dead_letter(job.key, reading="Retries")
+        bench.shows(job, "dead", attempts=bench.attempts, reading="Retries")
 
 
 @check(points=2, kills=["retries-every-error", "retries-a-429"], arena="steady", needs=RETRIED)
@@ -116,12 +122,14 @@ def test_a_4xx_is_final(bench: Bench) -> None:
     bench.write(*jobs)
     for job in jobs:
         bench.dead_letter(job.key, reading="Retries")
-        bench.shows(job, "dead", attempts=1, reading="Retries")
+        bench.shows(job, "dead", attempts=bench.tried(job), reading="Retries")
     bench.arena.sleep(SETTLES_S / 2)
 
     for job, status in zip(jobs, statuses, strict=True):
+        if 1 < bench.tried(job) < bench.attempts and bench.busy():
+            raise Inconclusive("the machine was too busy: the refusal may have come after 2 s")
         expect(
-            len(bench.sink.of(job.id)),
+            bench.tried(job),
             equals=1,
             unit=f"deliveries of a job that is refused with {status}",
             evidence=lambda job=job: bench.story(jobs=[job]),

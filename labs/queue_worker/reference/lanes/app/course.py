@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from app.deadletters import DeadLetters, Letter
 from app.jobs import InvalidJob, Job, parse_record
-from app.ledger import LEASE_S, Claimed, Ledger, LedgerUnavailable
-from app.sink import TIMEOUT_S, Answer, Sink, Verdict
+from app.ledger import Claimed, Ledger, LedgerUnavailable
+from app.sink import Answer, Sink, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +20,8 @@ CLAIM_POLL_S = 0.1
 LETTER_POLL_S = 0.02
 LETTER_PAUSE_S = 0.5
 LEDGER_PAUSE_S = 0.3
-# A process may be frozen between claiming and sending: a claim older than this may be another's by now.
-FRESH_S = LEASE_S - TIMEOUT_S
+# A process may be frozen between claiming and sending: what it sends late, it cannot book in time.
+FRESH_S = 2.0
 
 
 @dataclass(frozen=True)

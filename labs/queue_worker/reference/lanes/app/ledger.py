@@ -19,8 +19,9 @@ from app.connections import Connections, Line
 from app.jobs import Job
 
 DEADLINE_S = 2.5
-# A delivery takes 2 s at most; as much again to book it. Others wait that long for a worker that died.
-LEASE_S = 4.0
+# Two seconds to begin a delivery, two for the sink's answer, two to book it, should all be slow. Others
+# wait that long for a worker that died.
+LEASE_S = 6.0
 
 # Ids and keys are bytes: Postgres' text has no U+0000, JSON's strings do.
 SCHEMA = """

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from app.database import Database
 from app.jobs import Job
 
-# How long an attempt has until another worker may begin the next: a delivery of 2 s, and its booking.
-BUSY_S = 4.0
+# How long an attempt has until another worker may begin the next: 2 s to send, 2 s for the answer, 2 s to
+# book it, should all be slow.
+BUSY_S = 6.0
 
 # Only the worker that holds the partition begins anything; it may have lost it without knowing.
 BEGIN = """
@@ -37,6 +38,7 @@ UPDATE job SET attempts = $3, error = $4, hopeless = $5, attempt = NULL, busy_un
   due_at = clock_timestamp() + make_interval(secs => $6)
 WHERE id = $1 AND attempt = $2 RETURNING id
 """
+WITHDRAW = "UPDATE job SET attempt = NULL, busy_until = '-infinity' WHERE id = $1 AND attempt = $2"
 BURY = "UPDATE job SET status = 'dead' WHERE id = $1 AND hopeless"
 
 
@@ -108,6 +110,11 @@ class Attempts:
         async with self._database.lend() as connection:
             booked = await connection.fetchval(FAIL, job.id.encode(), begun.attempt, *values)
         return booked is not None
+
+    async def withdraw(self, job: Job, begun: Begun) -> None:
+        """The attempt has not been made."""
+        async with self._database.lend() as connection:
+            await connection.execute(WITHDRAW, job.id.encode(), begun.attempt)
 
     async def bury(self, job: Job) -> None:
         """The dead letter of a hopeless job is written."""

@@ -9,17 +9,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from app.attempts import BUSY_S, Attempts, Begun, Holding, NotBegun
+from app.attempts import Attempts, Begun, Holding, NotBegun
 from app.database import DatabaseUnavailable
 from app.deadletters import DeadLetters, Record
 from app.jobs import InvalidJob, Job, parse_record
-from app.sink import TIMEOUT_S, Sink
+from app.sink import Sink
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 # How often to ask again about an attempt that others make, or that is not due.
 LEAST_WAIT_S, LOOK_AGAIN_S = 0.01, 0.1
+SEND_WITHIN_S = 2.0
 DATABASE_PAUSE_S = 0.3
 
 
@@ -70,8 +71,10 @@ class Course:
             if isinstance(begun, NotBegun):
                 closed_s = min(max(begun.closed_s, LEAST_WAIT_S), LOOK_AGAIN_S)
                 return None if begun.has_ended else replace(begun, closed_s=closed_s)
-            if time.monotonic() - asked_at > BUSY_S - TIMEOUT_S:
-                return NotBegun(has_ended=False)  # we were frozen, and others may be at it
+            if time.monotonic() - asked_at > SEND_WITHIN_S:
+                # We were frozen, or the machine is slow: what is sent now cannot be booked in time.
+                await self._persist(lambda: self._tools.attempts.withdraw(job, begun))
+                return NotBegun(has_ended=False)
             return await self._attempt(job, begun)
 
     async def _attempt(self, job: Job, begun: Begun) -> NotBegun | None:

@@ -11,13 +11,14 @@ from typing import TypeVar
 
 from app.deadletters import DeadLetters, Record
 from app.jobs import InvalidJob, Job, parse_record
-from app.sink import TIMEOUT_S, Answer, Sink
-from app.table import PERMISSION_S, Booking, Permission, Refusal, Table, TableUnavailable
+from app.sink import Answer, Sink
+from app.table import Booking, Permission, Refusal, Table, TableUnavailable
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 LOOK_AGAIN_S = 0.1
+SEND_WITHIN_S = 2.0
 TABLE_PAUSE_S = 0.3
 
 
@@ -87,10 +88,16 @@ class Delivery:
             if isinstance(permission, Refusal):
                 wait_s = min(max(permission.closed_s, 0.0), LOOK_AGAIN_S)
                 return Booking(permission.state, permission.attempts, permission.error, wait_s)
-            if time.monotonic() - asked_at > PERMISSION_S - TIMEOUT_S:
-                return Booking("running", permission.attempts)  # we were frozen, and others may be at it
+            if time.monotonic() - asked_at > SEND_WITHIN_S:
+                return await self._give_back(job, permission)
             answer = await self._sink.deliver(job, attempt=permission.attempts + 1)
             return await self._book(job, permission, answer)
+
+    async def _give_back(self, job: Job, permission: Permission) -> Booking:
+        """We were frozen, or the machine is slow: what is sent now cannot be booked in time."""
+        untried = Booking("running", permission.attempts)
+        await self._table_does(lambda: self._table.book(job, fence=permission.fence, booking=untried))
+        return untried
 
     async def _book(self, job: Job, permission: Permission, answer: Answer) -> Booking:
         """Tried until it is done: what the sink has answered must not be forgotten while Postgres is away."""

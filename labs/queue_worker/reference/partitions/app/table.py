@@ -15,8 +15,9 @@ from app.jobs import Job
 
 T = TypeVar("T")
 DEADLINE_S = 2.5
-# A permission holds for a delivery of 2 s and for its booking. Then somebody else may get one.
-PERMISSION_S = 4.5
+# A permission holds for 2 s to begin a delivery, 2 s for the answer and 2 s to book it, should all be slow.
+# Then somebody else may get one.
+PERMISSION_S = 6.0
 
 ENQUEUE = "INSERT INTO deliverable (id, key) VALUES ($1, $2) ON CONFLICT DO NOTHING"
 FIND = "SELECT key, state, attempts, error FROM deliverable WHERE id = $1"
