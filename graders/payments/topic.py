@@ -6,7 +6,8 @@ import contextlib
 import json
 import random
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ PARTITIONS = 4
 FETCH_WAITS_MS = 20
 POLL_MS = 4 * FETCH_WAITS_MS
 CALL_WITHIN_MS = 2000
+READ_WITHIN_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ class Topic:
             consumer.assign(self._partitions)
             for partition, offset in self._next.items():
                 consumer.seek(partition, offset)
-            while came := consumer.poll(timeout_ms=POLL_MS):
-                for partition, records in came.items():
+            deadline = time.monotonic() + READ_WITHIN_S
+            while not _is_read(consumer, self._partitions) and time.monotonic() < deadline:
+                for partition, records in consumer.poll(timeout_ms=POLL_MS).items():
                     self._records += map(_record, records)
                     self._next[partition] = records[-1].offset + 1
 
@@ -98,6 +101,12 @@ class Topic:
                 reconnect_backoff_max_ms=100,
             )
         )
+
+
+def _is_read(consumer: KafkaConsumer, partitions: Sequence[TopicPartition]) -> bool:
+    """Whether each has been read to its end: an empty poll may only mean that no answer has come yet."""
+    ends = {partition: consumer.highwater(partition) for partition in partitions}
+    return all(end is not None and consumer.position(each) >= end for each, end in ends.items())
 
 
 def topic_for(name: str) -> Callable[[Mapping[str, Any], random.Random], Topic]:
