@@ -57,6 +57,11 @@ class Sweep:
         """All that web says to Postgres."""
         self.run(self._statements_of(survey(self.bench, self.make), WEB, way))
 
+    def at_last_statements(self, way: Way, *, most: int = 2 * TOGETHER) -> None:
+        """The last that web says before its answer: where what was taken is written down."""
+        steps = self._statements_of(survey(self.bench, self.make), WEB, way)
+        self.run([step for step in steps if not step.alone][-most:])
+
     def while_publishing(self) -> None:
         """The record, and all that others than web say to Postgres."""
         found = survey(self.bench, self.make)

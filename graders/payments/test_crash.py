@@ -61,9 +61,9 @@ def test_a_refund_killed_at_the_provider(bench: Bench) -> None:
 
 @check(points=2, kills=["refund-event-in-a-second-transaction"], arena="statements", needs=REFUNDS)
 def test_a_refund_killed_after_any_statement(bench: Bench) -> None:
-    """Killed after any statement of a refund, before its answer comes: its key ends, announced if taken."""
+    """Killed after any of the last statements of a refund: its key ends, and it is announced if taken."""
     sweep = bench.sweep(bench.lone_refund)
-    sweep.at_statements(Way.BACK)
+    sweep.at_last_statements(Way.BACK)
 
     sweep.expect_conserved()
 
