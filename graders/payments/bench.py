@@ -14,8 +14,8 @@ from . import answers, conservation, crash, outages, races, scenario, settling
 from .orders import Order, Refund, Wish, Wishes, is_replay, json_of, post, read
 from .provider import Provider
 from .settling import is_end
+from .stock import Stock, stocked
 from .story import row_of, story
-from .topic import Topic, topic_for
 
 TOO_BUSY = "the machine was too busy: the service may have given up waiting for somebody"
 # By then the answers that were on their way beside the one in question have come as well.
@@ -34,7 +34,7 @@ def _setup(name: str, *, web: int, relay: int, **more: Any) -> Setup:
     return Setup(
         replicas={"web": web, "relay": relay},
         settings={"EVENTS_TOPIC": topic, "IDEMPOTENCY_LOCK_SECONDS": LOCK_S},
-        prepare=topic_for(topic),
+        prepare=stocked(topic),
         outsiders={"PSP_URL": Provider},
         **more,
     )
@@ -45,6 +45,7 @@ ARENAS = {
     "calm": _setup("calm", web=3, relay=2, width=6),
     # One process of each kind, so that it is this one that a payment's steps are to be found at.
     "statements": _setup("statements", web=1, relay=1, exclusive=True),
+    "refunds": _setup("refunds", web=1, relay=1, exclusive=True),
     "outside": _setup("outside", web=1, relay=1, exclusive=True),
     "staged": _setup("staged", web=2, relay=1, exclusive=True),
     "events": _setup("events", web=2, relay=1, exclusive=True),
@@ -60,7 +61,8 @@ class Bench:
         self.chance = chance
         self.wishes = Wishes(chance)
         self.lock_s = int(arena.setup.settings["IDEMPOTENCY_LOCK_SECONDS"])
-        self.topic: Topic = arena.prepared
+        self.stock: Stock = arena.prepared
+        self.topic = self.stock.topic
         self.provider: Provider = arena.outsiders["PSP_URL"]  # type: ignore[assignment]
         self.processes = list(arena.processes)
         self.replicas = [name for name in self.processes if name.startswith("web-")]

@@ -14,7 +14,7 @@ from labkit import CheckFailed, EvidenceRow, Inconclusive, Way, shortened
 
 from .orders import Refund, Wish
 from .points import AT_PROVIDER, WEB, AtRecord, AtStatement, Hold, Point
-from .survey import ANNOUNCED_WITHIN_S, Survey, survey
+from .survey import ANNOUNCED_WITHIN_S, Survey, surveyed
 
 if TYPE_CHECKING:
     from .bench import Bench
@@ -55,16 +55,16 @@ class Sweep:
 
     def at_statements(self, way: Way) -> None:
         """All that web says to Postgres."""
-        self.run(self._statements_of(survey(self.bench, self.make), WEB, way))
+        self.run(self._statements_of(surveyed(self.bench, self.make), WEB, way))
 
     def at_last_statements(self, way: Way, *, most: int = 2 * TOGETHER) -> None:
         """The last that web says before its answer: where what was taken is written down."""
-        steps = self._statements_of(survey(self.bench, self.make), WEB, way)
+        steps = self._statements_of(surveyed(self.bench, self.make), WEB, way)
         self.run([step for step in steps if not step.alone][-most:])
 
     def while_publishing(self) -> None:
         """The record, and all that others than web say to Postgres."""
-        found = survey(self.bench, self.make)
+        found = surveyed(self.bench, self.make)
         others = [process for process in self.bench.processes if process != WEB]
         steps = [point for name in others for way in Way for point in self._statements_of(found, name, way)]
         self.run([*map(AtRecord, Way), *steps])
@@ -87,6 +87,7 @@ class Sweep:
                 self._visit([point], within=ALONE_WITHIN_S)
         if len(self._unreached(points)) > len(points) // 2:
             missed = len(self._unreached(points))
+            self.bench.stock.surveys.clear()  # the next try looks anew
             raise Inconclusive(f"{missed} of {len(points)} crash points did not come about")
 
     def _unreached(self, points: Sequence[Point]) -> list[Point]:

@@ -98,7 +98,7 @@ def test_one_refund_key_at_once_is_one_refund(bench: Bench) -> None:
 
 @check(points=3, kills=["looks-up-then-inserts"], arena="staged", needs=TAKEN)
 def test_one_key_meets_itself_anywhere(bench: Bench) -> None:
-    """A payment held before any of its statements meets a repeat elsewhere: there is one payment."""
+    """A payment held before one statement after another meets a repeat elsewhere: there is one payment."""
 
     def twice() -> tuple[Wish, Wish]:
         order = bench.order(merchant=bench.wishes.merchant())
@@ -110,7 +110,7 @@ def test_one_key_meets_itself_anywhere(bench: Bench) -> None:
 
 @check(points=3, kills=["refund-read-then-written"], arena="staged", needs=REFUNDS)
 def test_refunds_meet_anywhere(bench: Bench) -> None:
-    """A refund held before any of its statements meets another: never more than the payment."""
+    """A refund held before one statement after another meets another: never more than the payment."""
 
     def two() -> tuple[Wish, Wish]:
         order = bench.order(merchant=bench.wishes.merchant(), amount_cents=1000)

@@ -26,7 +26,7 @@ from labkit.run import Run
 PROVIDER = "embedded"
 # An inconclusive grading says nothing about the grader, so it is asked again this many times.
 MOST_ATTEMPTS = 5
-CASE_DEADLINE_S = 180.0
+CASE_DEADLINE_S = 300.0
 CLOSING_DEADLINE_S = 10.0
 LEFTOVERS_DEADLINE_S = 3.0
 # In the environment of everything that a case starts, unless that wipes its environment.
