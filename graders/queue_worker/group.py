@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import secrets
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from kafka import KafkaConsumer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
@@ -51,11 +53,18 @@ def _probe(bench: Bench) -> None:
 
     for _ in range(ROUNDS):
         for number in silent():
-            probes[number] += bench.write(bench.new_job(bench.fresh_key("probe")), partition=number)
+            probes[number] += bench.write(_probing(bench), partition=number)
         if bench.wait(lambda: not silent(), within=READY_WITHIN_S / ROUNDS):
             return
     last = [jobs[-1] for number, jobs in probes.items() if number in silent()]
     bench.succeed(last, within=READY_WITHIN_S / ROUNDS, hint="no worker delivers what lies on the topic")
+
+
+def _probing(bench: Bench) -> Job:
+    """A job that nobody can find fault with: whether other ids are taken as well is another check's."""
+    return replace(
+        bench.new_job(bench.fresh_key("probe")), id=str(UUID(int=bench.chance.getrandbits(128), version=4))
+    )
 
 
 def group_is_stuck(bench: Bench) -> bool:
