@@ -25,7 +25,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Some tests interrupt what they start; what a shell runs in the background ignores that."""
+    """What these tests are run with is not for what they start, and that can be interrupted.
+
+    xdist tells its workers a width; what a shell runs in the background ignores SIGINT.
+    """
+    os.environ.pop("PYTEST_ADDOPTS", None)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.pop("COLUMNS", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

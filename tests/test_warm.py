@@ -279,11 +279,11 @@ def test_up_leaves_running_what_down_ends(state, run, capsys):
     up = [*command, "up", "rate-limiter", "--services", "embedded"]
     said = subprocess.run(up, capture_output=True, text=True, check=True).stdout
     assert "services: embedded servers, as asked for" in said
-    assert "7 Redis" in said
+    assert "8 Redis" in said
     kept = read_pool()
     assert kept is not None
     servers = servers_of(kept)
-    assert len(servers) == 7
+    assert len(servers) == 8
     assert ((state / "services.json").stat().st_mode & 0o777, state.stat().st_mode & 0o777) == (0o600, 0o700)
 
     chosen = choose_provider("auto", run=run, services=["redis"], tell=print)
@@ -295,7 +295,7 @@ def test_up_leaves_running_what_down_ends(state, run, capsys):
     assert exit_code(lab, ["services", "status"]) == 0
     shown = capsys.readouterr().out
     assert f"embedded servers, up since {kept.up_since}, process {kept.pid}" in shown
-    assert shown.count("free") == 7
+    assert shown.count("free") == 8
     assert "MB to keep them" in shown
     assert exit_code(lab, ["services", "up"]) == 3
     assert "services are up already" in capsys.readouterr().err
