@@ -79,7 +79,8 @@ def test_ci_runs_the_first_two_as_they_stand():
     script = (ROOT / ".ci/run").read_text(encoding="utf-8")
 
     assert 'first_grading() { graded "the first grading" commanded 1; }' in script
-    assert "tests() { tested commanded 2; }" in script
+    assert "tests() { tested side_by_side commanded 2; }" in script
+    assert 'PYTEST_ADDOPTS="--numprocesses=auto --dist=loadfile" "$@"' in script
     assert '.venv/bin/lab prove "$lab" || code=$?' in script
     assert "for each in packages first_grading tests style proof engine containers wheel;" in script
 
