@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from labkit.client import Exchange, Request
     from labkit.evidence import rows_of, shortened
     from labkit.ground import Setup
+    from labkit.jsonvalues import json_differences, load_json, said_as_json
     from labkit.kafkawire import Message
     from labkit.loop import Loop
     from labkit.outsiders import Call, Gate, Outsider, Reply
     from labkit.pgwire import Statement
     from labkit.result import EvidenceRow
+    from labkit.topics import unread
     from labkit.traps import Trap, Way
 
 _HOMES = {
@@ -42,8 +44,12 @@ _HOMES = {
     "check": "checks",
     "expect": "checks",
     "is_problem": "answers",
+    "json_differences": "jsonvalues",
+    "load_json": "jsonvalues",
     "rows_of": "evidence",
+    "said_as_json": "jsonvalues",
     "shortened": "evidence",
+    "unread": "topics",
 }
 
 __all__ = [
@@ -67,8 +73,12 @@ __all__ = [
     "check",
     "expect",
     "is_problem",
+    "json_differences",
+    "load_json",
     "rows_of",
+    "said_as_json",
     "shortened",
+    "unread",
 ]
 
 

@@ -45,6 +45,19 @@ class Faults:
             self._do("resumed", self._resume)
 
     @contextmanager
+    def refused(self) -> Iterator[None]:
+        """No process reaches the server, which runs on: connections are cut, and new ones refused."""
+        for link in self._links:
+            link.refuse()
+        self._tell(self._service.kind, "refuses all connections")
+        try:
+            yield
+        finally:
+            for link in self._links:
+                link.open()
+            self._tell(self._service.kind, "can be reached again")
+
+    @contextmanager
     def slow(self, seconds: float) -> Iterator[None]:
         """Every answer of the server reaches the processes `seconds` later."""
         self._delay(seconds)

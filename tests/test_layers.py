@@ -30,6 +30,7 @@ LAYERS = [
     {"runtime"},
     {
         "dialogue",
+        "jsonvalues",
         "kafkawire",
         "loop",
         "pgwire",
@@ -39,6 +40,7 @@ LAYERS = [
         "run",
         "submission",
         "tansu",
+        "topics",
         "traps",
     },
     {"catalogue", "checks", "clocks", "reaper"},

@@ -85,7 +85,6 @@ class Bench:
     expect_announced = conservation.expect_announced
     expect_broker = conservation.expect_broker
     terminate_during_a_payment = outages.terminate_during_a_payment
-    cut_off_from_kafka = outages.cut_off_from_kafka
     pays_everywhere = outages.pays_everywhere
     pays_without_kafka = outages.pays_without_kafka
     cut_at_each_commit = outages.cut_at_each_commit

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from labkit import Exchange, Inconclusive, Request, Way
@@ -39,21 +38,6 @@ def terminate_during_a_payment(bench: Bench, order: Order, process: str) -> tupl
     finally:
         gate.open()
     return bench.heard(order, waiting.result()), code
-
-
-@contextmanager
-def cut_off_from_kafka(bench: Bench) -> Iterator[None]:
-    """Every process's way to Kafka is refused, as a broker's that is stopped."""
-    links = [bench.arena.link(process, "kafka") for process in bench.processes]
-    for link in links:
-        link.refuse()
-    bench.arena.tell("kafka", "refuses everybody")
-    try:
-        yield
-    finally:
-        for link in links:
-            link.open()
-        bench.arena.tell("kafka", "is there again")
 
 
 def pays_everywhere(bench: Bench) -> None:

@@ -36,7 +36,7 @@ def test_a_success_is_announced(bench: Bench) -> None:
 @check(points=2, kills=["publishes-newest-first"], arena="events", needs=ANNOUNCED)
 def test_refunds_follow_their_payment(bench: Bench) -> None:
     """What happens to one payment is announced in its order, also when the relay has to catch up."""
-    with bench.cut_off_from_kafka():
+    with bench.arena.faults("kafka").refused():
         for process in bench.replicas:
             order = bench.order(amount_cents=1000)
             id = bench.pay(order, process)

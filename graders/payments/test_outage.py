@@ -20,7 +20,7 @@ FOR_NOW = range(500, 600)
 @check(points=2, kills=["publishes-within-the-request", "gives-up-on-kafka"], arena="events", needs=ANNOUNCED)
 def test_kafka_refused_payments_go_on(bench: Bench) -> None:
     """With a Kafka that refuses connections payments and refunds are 201; their events follow later."""
-    with bench.cut_off_from_kafka():
+    with bench.arena.faults("kafka").refused():
         bench.pays_without_kafka()
         bench.arena.sleep(1.0)
     bench.expect_conserved(reading=KAFKA, hint="does whoever publishes connect again by itself?")

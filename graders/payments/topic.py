@@ -6,8 +6,7 @@ import contextlib
 import json
 import random
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +15,11 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
+from labkit import unread
+
 PARTITIONS = 4
 # The embedded broker looks for records no more often than a fetch waits.
 FETCH_WAITS_MS = 20
-POLL_MS = 4 * FETCH_WAITS_MS
 CALL_WITHIN_MS = 2000
 READ_WITHIN_S = 3.0
 
@@ -44,8 +44,7 @@ class Topic:
     def __init__(self, bootstrap: str, name: str) -> None:
         self.name = name
         self._bootstrap = bootstrap
-        self._partitions = [TopicPartition(name, number) for number in range(PARTITIONS)]
-        self._next = dict.fromkeys(self._partitions, 0)
+        self._next = dict.fromkeys((TopicPartition(name, number) for number in range(PARTITIONS)), 0)
         self._records: list[Record] = []
         self._reads = 0
         self._lock = threading.Lock()
@@ -58,7 +57,7 @@ class Topic:
                 admin.create_topics([wanted])
             except TopicAlreadyExistsError:
                 with self._consumer() as consumer:
-                    self._next |= consumer.end_offsets(self._partitions)
+                    self._next |= consumer.end_offsets(list(self._next))
 
     def records(self) -> list[Record]:
         """All that has come by now, each partition in its order. None of it new while Kafka is away."""
@@ -80,14 +79,8 @@ class Topic:
     def _read(self) -> None:
         self._reads += 1
         with contextlib.suppress(KafkaError, OSError), self._consumer() as consumer:
-            consumer.assign(self._partitions)
-            for partition, offset in self._next.items():
-                consumer.seek(partition, offset)
-            deadline = time.monotonic() + READ_WITHIN_S
-            while not _is_read(consumer, self._partitions) and time.monotonic() < deadline:
-                for partition, records in consumer.poll(timeout_ms=POLL_MS).items():
-                    self._records += map(_record, records)
-                    self._next[partition] = records[-1].offset + 1
+            for record in unread(consumer, self._next, within_s=READ_WITHIN_S):
+                self._records.append(_record(record))
 
     def _consumer(self) -> closing[KafkaConsumer]:
         return closing(
@@ -101,12 +94,6 @@ class Topic:
                 reconnect_backoff_max_ms=100,
             )
         )
-
-
-def _is_read(consumer: KafkaConsumer, partitions: Sequence[TopicPartition]) -> bool:
-    """Whether each has been read to its end: an empty poll may only mean that no answer has come yet."""
-    ends = {partition: consumer.highwater(partition) for partition in partitions}
-    return all(end is not None and consumer.position(each) >= end for each, end in ends.items())
 
 
 def topic_for(name: str) -> Callable[[Mapping[str, Any], random.Random], Topic]:

@@ -116,8 +116,6 @@ class Bench:
     cut_off = crashes.cut_off
     worker_of = crashes.worker_of
     storm = crashes.storm
-    kafka_unreachable = outages.kafka_unreachable
-    kafka_silent = outages.kafka_silent
     posts_meanwhile = outages.posts_meanwhile
     dead_letters_held = outages.dead_letters_held
     dead_letters_cut = outages.dead_letters_cut

@@ -22,28 +22,6 @@ ANSWER_WITHIN_S = 5.0
 POSTS_EACH = 3
 
 
-@contextmanager
-def kafka_unreachable(bench: Bench) -> Iterator[None]:
-    """No process reaches Kafka: connections are cut, and new ones refused."""
-    links = _to_kafka(bench)
-    for link in links:
-        link.refuse()
-    bench.arena.tell("kafka", "refuses all connections")
-    try:
-        yield
-    finally:
-        for link in links:
-            link.open()
-        bench.arena.tell("kafka", "can be reached again")
-
-
-@contextmanager
-def kafka_silent(bench: Bench) -> Iterator[None]:
-    """Kafka accepts connections and never answers."""
-    with bench.arena.faults("kafka").paused():
-        yield
-
-
 def posts_meanwhile(bench: Bench, key: str, *, reading: str) -> list[Job]:
     """POSTs at every web at once, each answered 202 or 503 in time, and /healthz 200; those taken."""
     payloads = [{"number": number} for number in range(POSTS_EACH * len(bench.webs))]

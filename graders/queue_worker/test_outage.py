@@ -37,13 +37,13 @@ BACK_WITHIN_S = 20.0
 )
 def test_kafka_refused_then_back(bench: Bench) -> None:
     """With Kafka refusing connections a POST gets 503, or a 202 that is kept; workers go on by themselves."""
-    _through(bench, bench.kafka_unreachable)
+    _through(bench, bench.arena.faults("kafka").refused)
 
 
 @check(points=2, kills=["a-post-waits-for-kafka"], arena="outage", needs=WRITTEN)
 def test_kafka_silent_then_back(bench: Bench) -> None:
     """With a Kafka that accepts and never answers a POST gets 503, or a 202 that is kept, within 5 s."""
-    _through(bench, bench.kafka_silent)
+    _through(bench, bench.arena.faults("kafka").paused)
 
 
 @check(

@@ -13,7 +13,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 from kafka.structs import OffsetAndMetadata
 
-from labkit import Inconclusive
+from labkit import Inconclusive, unread
 from labkit.history import Sample
 
 PARTITIONS = 4
@@ -41,8 +41,7 @@ class Topic:
         self.name = name
         self._bootstrap = bootstrap
         self._records: list[Record] = []
-        self._parts = [TopicPartition(name, number) for number in range(PARTITIONS)]
-        self._next = dict.fromkeys(self._parts, 0)
+        self._next = dict.fromkeys((TopicPartition(name, number) for number in range(PARTITIONS)), 0)
         self._lock = threading.Lock()
 
     def read(self) -> list[Record]:
@@ -55,37 +54,23 @@ class Topic:
             return list(self._records)
 
     def _read_on(self) -> None:
-        """To the ends as they are now: a new consumer knows none from before."""
-        deadline = time.monotonic() + _READ_WITHIN_S
         with closing(self._consumer()) as consumer:
-            while not all(self._is_read(consumer, part) for part in self._parts):
-                if time.monotonic() > deadline:
-                    raise Inconclusive(f"the topic {self.name} could not be read in time")
-                for part, messages in consumer.poll(timeout_ms=50).items():
-                    self._records += [_record(part.partition, message) for message in messages]
-                    self._next[part] = messages[-1].offset + 1
-
-    def _is_read(self, consumer: Any, part: TopicPartition) -> bool:
-        end = consumer.highwater(part)
-        return end is not None and consumer.position(part) >= end
+            for message in unread(consumer, self._next, within_s=_READ_WITHIN_S):
+                self._records.append(_record(message))
 
     def _consumer(self) -> Any:
-        consumer = KafkaConsumer(
+        return KafkaConsumer(
             bootstrap_servers=self._bootstrap,
             group_id=None,
             enable_auto_commit=False,
             fetch_max_wait_ms=10,
             metrics_enabled=False,
         )
-        consumer.assign(self._parts)
-        for part, offset in self._next.items():
-            consumer.seek(part, offset)
-        return consumer
 
 
-def _record(partition: int, message: Any) -> Record:
+def _record(message: Any) -> Record:
     headers = tuple((name, bytes(value or b"")) for name, value in message.headers or ())
-    return Record(partition, message.offset, message.key, message.value, headers)
+    return Record(message.partition, message.offset, message.key, message.value, headers)
 
 
 class Topics:
