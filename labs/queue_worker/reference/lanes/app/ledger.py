@@ -32,9 +32,9 @@ CREATE TABLE IF NOT EXISTS worker_jobs (
   attempts      integer NOT NULL DEFAULT 0,
   error         text,
   doomed        boolean NOT NULL DEFAULT false,
-  due_at        timestamptz NOT NULL DEFAULT '-infinity',
+  due_at        timestamptz NOT NULL DEFAULT 'epoch',
   claim         uuid,
-  claimed_until timestamptz NOT NULL DEFAULT '-infinity'
+  claimed_until timestamptz NOT NULL DEFAULT 'epoch'
 )
 """
 ENQUEUE = "INSERT INTO worker_jobs (id, key) VALUES (:id, :key)"
@@ -55,12 +55,12 @@ SELECT status, doomed, attempts, error,
 FROM worker_jobs WHERE id = :id
 """
 SUCCEED = """
-UPDATE worker_jobs SET status = 'succeeded', attempts = :attempt, claim = NULL, claimed_until = '-infinity'
+UPDATE worker_jobs SET status = 'succeeded', attempts = :attempt, claim = NULL, claimed_until = 'epoch'
 WHERE id = :id AND claim = CAST(:claim AS uuid) RETURNING id
 """
 FAIL = """
 UPDATE worker_jobs SET attempts = :attempt, error = :error, doomed = :doomed, claim = NULL,
-  claimed_until = '-infinity', due_at = clock_timestamp() + CAST(:wait AS interval)
+  claimed_until = 'epoch', due_at = clock_timestamp() + CAST(:wait AS interval)
 WHERE id = :id AND claim = CAST(:claim AS uuid) RETURNING id
 """
 BURY = "UPDATE worker_jobs SET status = 'dead' WHERE id = :id AND doomed"

@@ -30,15 +30,15 @@ SELECT status, hopeless, attempts, error,
 FROM job WHERE id = $1
 """
 SUCCEED = """
-UPDATE job SET status = 'succeeded', attempts = $3, attempt = NULL, busy_until = '-infinity'
+UPDATE job SET status = 'succeeded', attempts = $3, attempt = NULL, busy_until = 'epoch'
 WHERE id = $1 AND attempt = $2 RETURNING id
 """
 FAIL = """
-UPDATE job SET attempts = $3, error = $4, hopeless = $5, attempt = NULL, busy_until = '-infinity',
+UPDATE job SET attempts = $3, error = $4, hopeless = $5, attempt = NULL, busy_until = 'epoch',
   due_at = clock_timestamp() + make_interval(secs => $6)
 WHERE id = $1 AND attempt = $2 RETURNING id
 """
-WITHDRAW = "UPDATE job SET attempt = NULL, busy_until = '-infinity' WHERE id = $1 AND attempt = $2"
+WITHDRAW = "UPDATE job SET attempt = NULL, busy_until = 'epoch' WHERE id = $1 AND attempt = $2"
 BURY = "UPDATE job SET status = 'dead' WHERE id = $1 AND hopeless"
 
 

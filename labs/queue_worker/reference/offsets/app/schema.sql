@@ -9,9 +9,9 @@ CREATE TABLE IF NOT EXISTS job (
   hopeless   boolean NOT NULL DEFAULT false,
   -- The attempt that runs, and until when nobody else may begin one.
   attempt    uuid,
-  busy_until timestamptz NOT NULL DEFAULT '-infinity',
+  busy_until timestamptz NOT NULL DEFAULT 'epoch',
   -- When the next attempt may begin.
-  due_at     timestamptz NOT NULL DEFAULT '-infinity'
+  due_at     timestamptz NOT NULL DEFAULT 'epoch'
 );
 
 -- Jobs that were promised and are not on the topic yet.

@@ -9,5 +9,5 @@ CREATE TABLE IF NOT EXISTS deliverable (
   -- Grows with each permission to deliver. Whoever shows an older number has lost the job.
   fence     bigint NOT NULL DEFAULT 0,
   -- Nobody gets permission before: the one who has it may be at work, or the next attempt is not due.
-  closed_until timestamptz NOT NULL DEFAULT '-infinity'
+  closed_until timestamptz NOT NULL DEFAULT 'epoch'
 );
