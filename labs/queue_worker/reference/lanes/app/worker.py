@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 POLL_MS = 50
 PAUSE_S = 0.5
+# kafka-python forgets to ask for a topic that is subscribed to while it waits for an answer about none: its group
+# then shares out no partitions, until the next look.
+METADATA_AGE_MS = 2000
 # A partition with so many records at work is read no further for the time being.
 MOST_OPEN, READ_AGAIN_AT = 5000, 2500
 # SIGTERM leaves 8 s: a delivery of 2 s, a booking of 2.5 s, the commit, the farewell.
@@ -154,6 +157,7 @@ def _connect(settings: Settings, stopped: Event) -> KafkaConsumer | None:
                 session_timeout_ms=settings.session_timeout_ms,
                 heartbeat_interval_ms=max(settings.session_timeout_ms // 5, 1),
                 fetch_max_wait_ms=100,
+                metadata_max_age_ms=METADATA_AGE_MS,
                 request_timeout_ms=10_000,
                 reconnect_backoff_max_ms=500,
                 bootstrap_timeout_ms=2000,
