@@ -101,7 +101,10 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             else:
                 self._consumer.seek(partition, next_offset)
             untaken.discard(partition)
-            self._partitions[partition] = Partition(self._tools, holding)
+            # Whoever held it before may have saved an offset, and then lost its membership before the commit.
+            self._partitions[partition] = Partition(
+                self._tools, holding, next_offset=next_offset, committed=committed
+            )
             self._consumer.resume(partition)
 
     def _hold_back(self) -> None:
