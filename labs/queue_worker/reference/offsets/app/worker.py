@@ -122,6 +122,10 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._save()
             except (KafkaError, DatabaseUnavailable) as error:
                 logger.warning("offsets not saved: %s %s", type(error).__name__, error)
+            except Exception:
+                # Without this task the worker would go on, and nothing would ever be committed again.
+                logger.exception("offsets not saved; once more in a while")
+                await asyncio.sleep(PAUSE_S)
 
     async def _save(self) -> None:
         """To Postgres first, which knows whether the partition is still ours; then to Kafka."""
