@@ -114,6 +114,7 @@ class Bench:
     deliver_held = crashes.deliver_held
     fill_slots = crashes.fill_slots
     cut_off = crashes.cut_off
+    commits_held = crashes.commits_held
     worker_of = crashes.worker_of
     storm = crashes.storm
     posts_meanwhile = outages.posts_meanwhile

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from labkit import Gate, Way
+from labkit import Gate, Message, Trap, Way
 
 from .jobs import Job
 from .sink import Answer, Delivered
@@ -15,7 +15,7 @@ from .storm import storm
 if TYPE_CHECKING:
     from .bench import Bench
 
-__all__ = ["cut_off", "deliver_held", "fill_slots", "storm", "worker_of"]
+__all__ = ["commits_held", "cut_off", "deliver_held", "fill_slots", "storm", "worker_of"]
 
 ALL_OF_THEM = 10**6
 
@@ -61,3 +61,16 @@ def cut_off(bench: Bench, worker: str, *services: str) -> Iterator[None]:
             stack.enter_context(link.trap(lambda _: True, way=Way.THERE, most=ALL_OF_THEM))
         bench.arena.tell(worker, f"what it says to {' and '.join(services)} is held")
         yield
+
+
+@contextmanager
+def commits_held(bench: Bench, worker: str) -> Iterator[Trap[Message]]:
+    """What a worker commits is held on its way to Kafka, and what it says after that."""
+    topic = bench.topics.jobs.name
+
+    def commits(message: Message) -> bool:
+        return message.api in ("OffsetCommit", "TxnOffsetCommit") and topic in message.topics
+
+    with bench.arena.link(worker, "kafka").trap(commits, way=Way.THERE, most=ALL_OF_THEM) as trap:
+        bench.arena.tell(worker, "what it commits is held on its way")
+        yield trap

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from labkit import Way, check, expect
 
+from .laws import COMMITTED_WITHIN_S
+
 if TYPE_CHECKING:
     from .bench import Bench
 
@@ -15,6 +17,8 @@ RETRIED = "a-failed-delivery-is-tried-again"
 TAKEN_OVER_S = 6.0
 FAILED_BEFORE = 2
 HELD_S = 1.2
+# How often a worker commits is its own; one that commits less often is killed all the same.
+COMMITS_S = 1.8
 SETTLES_S = 1.5
 # What lies behind full slots has been read by then, by whoever reads ahead.
 READ_S = 0.6
@@ -22,7 +26,7 @@ READING = "When a worker fails"
 
 
 @check(
-    points=4,
+    points=3,
     kills=["marks-before-delivering", "claims-for-ever", "commits-before-the-work"],
     arena="killed",
     needs=WRITTEN,
@@ -63,6 +67,28 @@ def test_a_kill_before_the_booking_costs_one_delivery(bench: Bench) -> None:
     bench.shows(job, "succeeded", within=2 * bench.session_s + TAKEN_OVER_S, reading="Once")
     bench.arena.sleep(SETTLES_S / 2)
     bench.once([job], allowed={job.id: 1})
+
+
+@check(points=2, kills=["commits-only-what-is-new-to-it"], arena="killed", needs=WRITTEN)
+def test_a_lost_commit_is_made_up_for(bench: Bench) -> None:
+    """What a worker has booked and was killed before committing, another commits, with no new record."""
+    bench.ready()
+    bench.commits_reach_the_ends()
+    gate = bench.sink.gate()
+    job, delivered = bench.deliver_held(bench.new_job(), gate)
+    killed, _ = bench.worker_of(delivered)
+    with bench.commits_held(killed) as commit:
+        gate.open()
+        bench.arena.wait_for(commit.caught.is_set, within=COMMITS_S)
+        bench.arena.kill(killed)
+        commit.cut()
+
+    bench.succeed([job], within=2 * bench.session_s + TAKEN_OVER_S, reading=READING)
+    bench.commits_reach_the_ends(
+        reading="Commits",
+        hint="who takes a partition commits what is done there, also where it has nothing left to deliver",
+        within=2 * bench.session_s + TAKEN_OVER_S + COMMITTED_WITHIN_S,
+    )
 
 
 @check(points=2, kills=["forgets-attempts-at-redelivery"], arena="killed", needs=RETRIED)
@@ -181,7 +207,7 @@ def test_a_frozen_worker_repeats_nothing(bench: Bench) -> None:
 
 
 @check(
-    points=4, kills=["commits-before-the-work", "commits-the-latest-finished"], arena="churn", needs=WRITTEN
+    points=3, kills=["commits-before-the-work", "commits-the-latest-finished"], arena="churn", needs=WRITTEN
 )
 def test_workers_come_and_go(bench: Bench) -> None:
     """Workers are killed, stopped and frozen under load: nothing lost, order kept, few deliveries twice."""

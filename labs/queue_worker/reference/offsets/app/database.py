@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 
 DEADLINE_S = 2.5
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
 class DatabaseUnavailable(Exception):
@@ -31,11 +32,12 @@ class Database:
             async with asyncio.timeout(within_s), self._pool.acquire() as connection:
                 try:
                     yield connection
-                except asyncio.CancelledError:
-                    # Out of time: hang up, rather than wait until Postgres has agreed to stop.
+                except (asyncio.CancelledError, asyncpg.InternalClientError):
+                    # Out of time: hang up, rather than wait until Postgres has agreed to stop. Or the client
+                    # is at odds with itself: it may take a connection that was cut for one that still works.
                     connection.terminate()
                     raise
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except FAILURES as error:
             raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
 
 

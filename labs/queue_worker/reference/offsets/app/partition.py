@@ -19,16 +19,18 @@ AFTER_A_BUG_S = 1.0
 class Partition:
     """Runs the records of each key one after another, and those of different keys side by side."""
 
-    def __init__(self, tools: Tools, holding: Holding) -> None:
+    def __init__(
+        self, tools: Tools, holding: Holding, *, next_offset: int | None, committed: int | None
+    ) -> None:
         self.holding = holding
-        self.saved: int | None = None  # the offset that Postgres has, and that may be committed to Kafka
+        self.saved = committed  # the offset that both Postgres and Kafka have
         self._tools = tools
         self._given_up = asyncio.Event()
         self._waiting: dict[bytes | None, deque[Record]] = {}
         self._runners: set[asyncio.Task[None]] = set()
         self._begun: deque[int] = deque()
         self._ended: set[int] = set()
-        self._next: int | None = None
+        self._next = next_offset
 
     @property
     def next_offset(self) -> int | None:

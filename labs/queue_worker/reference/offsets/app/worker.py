@@ -101,7 +101,10 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             else:
                 self._consumer.seek(partition, next_offset)
             untaken.discard(partition)
-            self._partitions[partition] = Partition(self._tools, holding)
+            # Whoever held it before may have saved an offset, and then lost its membership before the commit.
+            self._partitions[partition] = Partition(
+                self._tools, holding, next_offset=next_offset, committed=committed
+            )
             self._consumer.resume(partition)
 
     def _hold_back(self) -> None:
@@ -119,6 +122,10 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._save()
             except (KafkaError, DatabaseUnavailable) as error:
                 logger.warning("offsets not saved: %s %s", type(error).__name__, error)
+            except Exception:
+                # Without this task the worker would go on, and nothing would ever be committed again.
+                logger.exception("offsets not saved; once more in a while")
+                await asyncio.sleep(PAUSE_S)
 
     async def _save(self) -> None:
         """To Postgres first, which knows whether the partition is still ours; then to Kafka."""
