@@ -199,6 +199,7 @@ def _run_pytest(plugin: GraderPlugin) -> None:
         "--import-mode=importlib",
         "--noconftest",
         "--capture=no",
+        "--assert=plain",
         *(f"-pno:{name}" for name in UNUSED_PLUGINS),
     ]
     with _without_settings():
