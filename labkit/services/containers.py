@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import secrets
 import threading
 import time
@@ -192,6 +193,8 @@ class Containers:
         self._on_pull = on_pull
         self._lock = threading.Lock()
         self._labels: Mapping[str, str] | None = None
+        # Each start has its own time to be ready, of which too many at once would leave none enough.
+        self._starting = threading.Semaphore(max(os.cpu_count() or 1, 2))
 
     @contextmanager
     def open(self, kind: str) -> Iterator[Service]:
@@ -204,7 +207,8 @@ class Containers:
         with free_port() as lease:
             service = openers[kind](name, TcpAddress(engine.host(), lease.port))
             try:
-                service.host.start()
+                with self._starting:
+                    service.host.start()
                 yield service
             finally:
                 service.host.close()

@@ -99,6 +99,6 @@ class Table:
                     raise
         except (asyncpg.DataError, asyncpg.ProgramLimitExceededError) as error:
             raise Unstorable from error
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             logger.warning("Postgres fails: %s %s", type(error).__name__, str(error).partition("\n")[0])
             raise TableUnavailable from error

@@ -36,7 +36,7 @@ class Database:
                     # Out of time: hang up, rather than wait until Postgres has agreed to stop.
                     connection.terminate()
                     raise
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             logger.warning("Postgres fails: %s %s", type(error).__name__, str(error).partition("\n")[0])
             raise DatabaseUnavailable from error
 

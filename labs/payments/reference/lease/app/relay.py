@@ -54,7 +54,7 @@ async def _run(settings: RelaySettings) -> None:
     while not stopped.is_set():
         try:
             await _relay(settings, woken, stopped)
-        except (KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             logger.warning("starts again: %s %s", type(error).__name__, error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), REST_S)

@@ -15,6 +15,7 @@ from app.jobs import Job
 
 T = TypeVar("T")
 DEADLINE_S = 2.5
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 # A permission holds for 2 s to begin a delivery, 2 s for the answer and 2 s to book it, should all be slow.
 # Then somebody else may get one.
 PERMISSION_S = 6.0
@@ -134,11 +135,12 @@ class Table:
             async with asyncio.timeout(DEADLINE_S), self._pool.acquire() as connection:
                 try:
                     return await statement(connection)
-                except asyncio.CancelledError:
-                    # Out of time: hang up, rather than wait until Postgres has agreed to stop.
+                except (asyncio.CancelledError, asyncpg.InternalClientError):
+                    # Out of time: hang up, rather than wait until Postgres has agreed to stop. Or the client
+                    # is at odds with itself: it may take a connection that was cut for one that still works.
                     connection.terminate()
                     raise
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except FAILURES as error:
             raise TableUnavailable(f"{type(error).__name__}: {error}") from error
 
 
