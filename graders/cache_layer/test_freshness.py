@@ -94,7 +94,7 @@ def test_lists_show_every_write(bench: Bench) -> None:
         bench.lists(answer, [kept, new], reading="Lists")
 
 
-@check(points=2, kills=["reads-version-then-writes"], arena="races", needs=WRITES)
+@check(points=2, kills=["reads-version-then-writes"], arena="long", needs=WRITES, alone=True)
 def test_writes_at_once_get_a_version_each(bench: Bench) -> None:
     """PUTs of one product at the same time get versions one higher each, and the last one stays."""
     product = bench.product()
