@@ -86,7 +86,7 @@ class Bench:
     expect_hits_again = outages.expect_hits_again
     expect_answers_again = outages.expect_answers_again
     agrees_with_the_table = outages.agrees_with_the_table
-    terminate_during_a_read = outages.terminate_during_a_read
+    terminate_during = outages.terminate_during
     leave_unknown = outages.leave_unknown
     cut_off_while_loading = outages.cut_off_while_loading
     random_history = scenario.random_history

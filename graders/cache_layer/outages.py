@@ -19,7 +19,7 @@ ANSWER_WITHIN_S = 2.0
 BACK_WITHIN_S = 5.0
 POSTGRES_BACK_WITHIN_S = 20.0
 # What a process needs to notice a signal.
-TAKEN_IN_S = 0.1
+TAKEN_IN_S = 0.2
 READING = "When Redis fails"
 
 
@@ -156,19 +156,20 @@ def agrees_with_the_table(bench: Bench, ids: Iterable[int], *, reading: str, hin
             bench.shows(bench.get(id, process), row, reading=reading, hint=hint)
 
 
-def terminate_during_a_read(bench: Bench, process: str, product: Product) -> tuple[Exchange, int | None]:
-    """SIGTERM while a GET waits for Postgres; (its answer, the exit code)."""
+def terminate_during(bench: Bench, *requests: Request) -> tuple[list[Exchange], int | None]:
+    """SIGTERM while requests to one process wait for Postgres; (their answers, the exit code)."""
+    process, most = requests[0].process, len(requests)
     bench.get(bench.product().id, process)
-    with bench.arena.link(process, "postgres").trap(about_products, way=Way.BACK) as trap:
+    with bench.arena.link(process, "postgres").trap(about_products, way=Way.BACK, most=most) as trap:
 
         def go_on() -> None:
             bench.arena.sleep(TAKEN_IN_S)
             trap.release()
 
-        waiting = bench.begin(bench.request("GET", product.id, process))
-        bench.arena.wait_for(trap.caught.is_set, waiting.done, within=BACK_WITHIN_S)
+        waiting = list(map(bench.begin, requests))
+        bench.arena.wait_for(lambda: trap.count >= most, within=HELD_WITHIN_S)
         code = bench.arena.terminate(process, then=go_on)
-    return bench.came(waiting.result()), code
+    return [bench.came(each.result()) for each in waiting], code
 
 
 def cut_off_while_loading(bench: Bench, requests: Sequence[Request]) -> list[Exchange]:
