@@ -168,8 +168,10 @@ def terminate_during(bench: Bench, *requests: Request) -> tuple[list[Exchange], 
 
         waiting = list(map(bench.begin, requests))
         bench.arena.wait_for(lambda: trap.count >= most, within=HELD_WITHIN_S)
+        held = bench.arena.clock()
         code = bench.arena.terminate(process, then=go_on)
-    return [bench.came(each.result()) for each in waiting], code
+    answers = [bench.arena.less_hold(each.result(), held, held + TAKEN_IN_S) for each in waiting]
+    return list(map(bench.came, answers)), code
 
 
 def cut_off_while_loading(bench: Bench, requests: Sequence[Request]) -> list[Exchange]:

@@ -138,7 +138,7 @@ def test_a_failed_write_leaves_nothing(bench: Bench) -> None:
         hint = "what was put into the cache before COMMIT has never happened"
         shown = product if there else None
         bench.shown_everywhere(shown, product.id, since=refused, reading="Failed writes", hint=hint)
-        bench.put(product.renamed("written after a refusal") if there else product, "web-2")
+        bench.put_in_time(product.renamed("written after a refusal") if there else product, "web-2")
 
 
 def _expect_versions_each(bench: Bench, answers: list[Exchange], *, first: int) -> None:
