@@ -164,13 +164,14 @@ def terminate_during(bench: Bench, *requests: Request) -> tuple[list[Exchange], 
 
         def go_on() -> None:
             bench.arena.sleep(TAKEN_IN_S)
+            held.append(bench.arena.clock())
             trap.release()
 
         waiting = list(map(bench.begin, requests))
         bench.arena.wait_for(lambda: trap.count >= most, within=HELD_WITHIN_S)
-        held = bench.arena.clock()
+        held = [bench.arena.clock()]
         code = bench.arena.terminate(process, then=go_on)
-    answers = [bench.arena.less_hold(each.result(), held, held + TAKEN_IN_S) for each in waiting]
+    answers = [bench.arena.less_hold(each.result(), held[0], held[-1]) for each in waiting]
     return list(map(bench.came, answers)), code
 
 
