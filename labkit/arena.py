@@ -89,6 +89,10 @@ class Arena:
         """Whether its answer may be one that a starved process gives; see Client."""
         return self._client.starved_lately(exchange)
 
+    def less_hold(self, exchange: Exchange, begin: float, end: float) -> Exchange:
+        """The exchange, judged without the time in which the grader held it; see Client."""
+        return self._client.less_hold(exchange, begin, end)
+
     def sleep(self, seconds: float) -> None:
         """Wait, unless the grading is being given up."""
         if self._ground.stopping.wait(max(seconds, 0.0)):

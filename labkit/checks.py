@@ -28,6 +28,7 @@ class CheckFacts:
     arena   name of the lab's arena (`bench.ARENAS`) in which it runs
     gate    nothing else can be judged unless it passes: all other checks are skipped
     needs   id of the check without which this one says nothing: it is skipped if that one fails
+    alone   it breaks things in an arena that others share: it runs when these have ended
     """
 
     points: int
@@ -35,15 +36,24 @@ class CheckFacts:
     arena: str
     gate: bool = False
     needs: str | None = None
+    alone: bool = False
 
 
 def check(
-    *, points: int, kills: Sequence[str], arena: str, gate: bool = False, needs: str | None = None
+    *,
+    points: int,
+    kills: Sequence[str],
+    arena: str,
+    gate: bool = False,
+    needs: str | None = None,
+    alone: bool = False,
 ) -> Callable[[F], F]:
     """Mark a function as a check. See CheckFacts for the arguments."""
 
     def mark(function: F) -> F:
-        facts = CheckFacts(points=points, kills=tuple(kills), arena=arena, gate=gate, needs=needs)
+        facts = CheckFacts(
+            points=points, kills=tuple(kills), arena=arena, gate=gate, needs=needs, alone=alone
+        )
         function.__check__ = facts  # type: ignore[attr-defined]
         return function
 

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -149,6 +149,21 @@ class Client:
             for process, sent, received in list(self._starved)
         )
 
+    def less_hold(self, exchange: Exchange, begin: float, end: float) -> Exchange:
+        """The exchange, starved only if it was before `begin` or after `end`.
+
+        Between them the grader held it at Postgres: that takes as long on any machine, and no process
+        gives up another service for it.
+        """
+        parts = ((exchange.sent, begin), (end, exchange.received))
+        if not exchange.starved or any(self._starves(*part) for part in parts):
+            return exchange
+        self._starved.remove((exchange.request.process, exchange.sent, exchange.received))
+        return replace(exchange, starved=False, starved_s=0.0)
+
+    def _starves(self, sent: float, received: float) -> bool:
+        return received - sent > PATIENCE_S and self._pulse.starved_between(sent, received)
+
     def send(self, request: Request, *, deadline_s: float | None = None) -> Exchange:
         """One request, answered or given up at the deadline: the request's own, unless another is given."""
         return self._loop.run(self._exchange(request, deadline_s))
@@ -236,7 +251,7 @@ class Client:
         received = self._clock() if received is None else received
         late = self._pulse.late_between(sent, received)
         done = done or (Done.UNKNOWN if failure else Done.YES)
-        starved = received - sent > PATIENCE_S and self._pulse.starved_between(sent, received)
+        starved = self._starves(sent, received)
         if starved:
             self._starved.append((request.process, sent, received))
         starved_s = self._pulse.starved_for(sent, received) if starved else 0.0

@@ -46,13 +46,17 @@ class Outcome:
     own_fault: str | None = None
 
 
-def outcome_of(function: Callable[[Any], None], new_bench: Callable[[], Any], arena: Arena) -> Outcome | None:
+def outcome_of(
+    function: Callable[[Any], None], new_bench: Callable[[], Any], arena: Arena, *, heal: bool
+) -> Outcome | None:
     """Run a check, again where nothing came of it. None where the grading is being given up.
+
+    With `heal` nobody else uses the arena: what an earlier check left broken is mended before each try.
 
     Each try has a bench of its own: what one has seen is no doubt about the next.
     """
     for pause_s in (*PAUSES_S, None):
-        outcome = _tried(function, new_bench(), arena)
+        outcome = _tried(function, new_bench(), arena, heal=heal)
         if outcome is None or outcome.verdict is not Verdict.INCONCLUSIVE or outcome.own_fault:
             break
         if pause_s is not None:
@@ -61,10 +65,10 @@ def outcome_of(function: Callable[[Any], None], new_bench: Callable[[], Any], ar
     return outcome
 
 
-def _tried(function: Callable[[Any], None], bench: Any, arena: Arena) -> Outcome | None:
+def _tried(function: Callable[[Any], None], bench: Any, arena: Arena, *, heal: bool) -> Outcome | None:
     begin = time.monotonic()
     try:
-        if arena.setup.exclusive:
+        if heal:
             arena.heal()
         function(bench)
     except Stopped:

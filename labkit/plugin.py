@@ -38,6 +38,7 @@ class PlannedCheck:
     arena: str
     gate: bool = False
     needs: str | None = None
+    alone: bool = False
 
 
 class CheckItem(pytest.Item):
@@ -55,6 +56,7 @@ class CheckItem(pytest.Item):
             arena=facts.arena,
             gate=facts.gate,
             needs=facts.needs,
+            alone=facts.alone,
         )
 
     def runtest(self) -> None:

@@ -183,10 +183,8 @@ class Schedule:
             chance = self._plugin.chance_of(name)
             with open_arena(self._ground, setup, chance=chance, first=first) as arena:
                 ready = self._wait_for_all(len(self._by_arena()))
-                width = 1 if setup.exclusive else min(setup.width, len(items))
-                with ThreadPoolExecutor(max_workers=width, thread_name_prefix=name) as pool:
-                    lengths = list(pool.map(lambda item: self._run_check(arena, item), items))
-            chain = max(max(lengths), sum(lengths) / width)
+                chain = self._run_together(arena, name, [item for item in items if not _alone(item, setup)])
+                chain += sum([self._run_check(arena, item) for item in items if _alone(item, setup)])
             self.critical_path_s = max(self.critical_path_s, ready + chain)
         except judging.LEAVING:
             pass
@@ -194,6 +192,15 @@ class Schedule:
             self._events.put((name, error))
         except BaseException as error:  # noqa: BLE001 - a thread's failure must reach the main thread
             self._events.put((name, LabkitError(f"the arena {name} broke down: {error!r}")))
+
+    def _run_together(self, arena: Arena, name: str, items: Sequence[CheckItem]) -> float:
+        """Run checks side by side; seconds that they take at least."""
+        if not items:
+            return 0.0
+        width = min(arena.setup.width, len(items))
+        with ThreadPoolExecutor(max_workers=width, thread_name_prefix=name) as pool:
+            lengths = list(pool.map(lambda item: self._run_check(arena, item), items))
+        return max(max(lengths), sum(lengths) / width)
 
     def _wait_for_all(self, arenas: int) -> float:
         """Begin no check before every arena is open: starting processes takes all processors."""
@@ -220,7 +227,16 @@ class Schedule:
         self._events.put((item, None))
         begin = self._ground.run.clock()
         chance = self._plugin.chance_of(item.planned.id)
-        outcome = judging.outcome_of(item.function, lambda: self._bench.Bench(arena, chance), arena)
+        outcome = judging.outcome_of(
+            item.function,
+            lambda: self._bench.Bench(arena, chance),
+            arena,
+            heal=_alone(item, arena.setup),
+        )
         if outcome is not None:
             self._events.put((item, outcome))
         return self._ground.run.clock() - begin
+
+
+def _alone(item: CheckItem, setup: Setup) -> bool:
+    return setup.exclusive or item.planned.alone

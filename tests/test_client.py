@@ -379,3 +379,18 @@ def test_thousands_of_requests_are_all_accounted_for(loop):
 
     assert [got.json() for got in exchanges] == [number if number % 7 else None for number in range(700)]
     assert sum(got.done is Done.UNKNOWN for got in exchanges) == 100
+
+
+@pytest.mark.parametrize(("margin_s", "starved"), [(0.01, False), (0.2, True)])
+def test_what_the_grader_itself_held_tells_of_no_starved_process(loop, margin_s, starved):
+    def answer(connection: socket.socket, _: bytes) -> None:
+        time.sleep(0.5)
+        connection.sendall(OK)
+
+    with serving(loop, answer, late=0.0) as (client, _):
+        got = client.send(PING)
+        less = client.less_hold(got, got.sent + margin_s, got.received - 0.01)
+
+        assert got.starved
+        assert less.starved is starved
+        assert client.starved_lately(less) is starved

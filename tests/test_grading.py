@@ -467,6 +467,33 @@ def test_what_breaks_things_runs_alone_and_is_healed_in_between(greeter):
     assert result.critical_path_s > 1.2
 
 
+def test_what_breaks_things_in_a_shared_arena_waits_for_the_others(greeter):
+    kills = '''
+    @check(points=1, kills=[], arena="only", alone=True)
+    def test_kills_{number}(bench):
+        """A check that leaves its process dead."""
+        note("begin")
+        expect(bench.arena.send(Request("web-1", "/you")).status, equals=200)
+        bench.arena.kill("web-1")
+        note("end")
+    '''
+    asks = '''
+    @check(points=1, kills=[], arena="only")
+    def test_asks_{number}(bench):
+        """A check that lives with others."""
+        bench.arena.sleep(0.3)
+        expect(bench.arena.send(Request("web-1", "/you")).status, equals=200)
+        note("asked")
+    '''
+    parts = [check.format(number=number) for number in range(2) for check in (kills, asks)]
+    greeter.write(word="".join(parts))
+
+    result = greeter.grade()
+
+    assert result.verdict is Verdict.PASSED
+    assert greeter.notes == ["asked"] * 2 + ["begin", "end"] * 2
+
+
 def test_a_seed_repeats_what_was_drawn_and_each_check_draws_for_itself(greeter):
     check = '''
     @check(points=1, kills=[], arena="only")

@@ -24,7 +24,7 @@ from labkit import (
     shortened,
 )
 
-from . import costs, entries, outages, races, scenario
+from . import costs, entries, gauge, outages, races, scenario
 from .stock import Product, Stock, stocked
 from .values import load, product_differences
 
@@ -81,12 +81,13 @@ class Bench:
     while_at_redis = races.while_at_redis
     patiently = races.patiently
     one_by_one = races.one_by_one
+    put_in_time = gauge.put_in_time
     works_without_redis = outages.works_without_redis
     cut_off_from_redis = outages.cut_off_from_redis
     expect_hits_again = outages.expect_hits_again
     expect_answers_again = outages.expect_answers_again
     agrees_with_the_table = outages.agrees_with_the_table
-    terminate_during_a_read = outages.terminate_during_a_read
+    terminate_during = outages.terminate_during
     leave_unknown = outages.leave_unknown
     cut_off_while_loading = outages.cut_off_while_loading
     random_history = scenario.random_history
@@ -185,6 +186,7 @@ class Bench:
         reading: str,
         hint: str | None = None,
         since: Exchange | None = None,
+        sure: bool = False,
     ) -> None:
         """The answer is this product, or 404 for None; `since` is the write that made it so."""
         wanted = load(json.dumps(product.json)) if isinstance(product, Product) else product
@@ -204,7 +206,8 @@ class Bench:
             evidence=self.story(since or exchange, exchange),
             reading=reading,
             # Another version may be a question of time; other values under the same one are not.
-            sure=bool(wrong) and isinstance(body, dict) and body.get("version", ...) in (wanted_version, ...),
+            sure=sure
+            or (bool(wrong) and isinstance(body, dict) and body.get("version", ...) in (wanted_version, ...)),
         )
 
     def table_holds(self, product: Product, *, since: Exchange) -> None:

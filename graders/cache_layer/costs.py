@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from labkit import EvidenceRow, Exchange, Request, Statement, Way
 
+from .gauge import calm_until
 from .races import about_products
 
 if TYPE_CHECKING:
@@ -47,6 +48,21 @@ class Costs:
         return not any(cost.answer.starved for cost in self.of)
 
 
+@dataclass(frozen=True)
+class Loads:
+    """What many requests at once have asked of Postgres.
+
+    of        process -> its statements about products
+    released  when their answers were let through
+    calm      whether nothing else was late until then, as on a busy machine
+    """
+
+    answers: list[Exchange]
+    of: dict[str, list[Statement]]
+    released: float
+    calm: bool
+
+
 def cost_of(bench: Bench, request: Request) -> Cost:
     """Ask, alone on its replica, and count. For arenas in which nobody else asks meanwhile."""
     redis, postgres = (bench.arena.link(request.process, kind) for kind in ("redis", "postgres"))
@@ -80,11 +96,8 @@ def at_best(
 
 def loads_of_all(
     bench: Bench, requests: Sequence[Request], *, hold_s: float, enough: int | None = None
-) -> tuple[list[Exchange], dict[str, list[Statement]], float]:
-    """Ask all at once, with every answer of Postgres held for `hold_s`, or until `enough` are held.
-
-    The answers; process -> statements about products; and when the hold ended.
-    """
+) -> Loads:
+    """Ask all at once, with every answer of Postgres held for `hold_s`, or until `enough` are held."""
     processes = sorted({request.process for request in requests})
     links = {process: bench.arena.link(process, "postgres") for process in processes}
     before = {process: len(link.statements) for process, link in links.items()}
@@ -94,8 +107,11 @@ def loads_of_all(
             for link in links.values()
         ]
         waiting = [bench.begin(request) for request in requests]
-        bench.arena.wait_for(
-            lambda: enough is not None and sum(trap.count for trap in traps) >= enough, within=hold_s
+        calm = calm_until(
+            bench,
+            processes[0],
+            lambda: enough is not None and sum(trap.count for trap in traps) >= enough,
+            within=hold_s,
         )
         released = bench.arena.clock()
     answers = [bench.came(each.result()) for each in waiting]
@@ -103,7 +119,7 @@ def loads_of_all(
         process: list(filter(about_products, link.statements[before[process] :]))
         for process, link in links.items()
     }
-    return answers, loads, released
+    return Loads(answers, loads, released, calm)
 
 
 def statements_between(bench: Bench, begin: float, end: float) -> list[EvidenceRow]:

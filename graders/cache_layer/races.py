@@ -37,6 +37,7 @@ class Held:
 
     def __init__(self, bench: Bench, request: Request) -> None:
         self.caught = False
+        self._hold: tuple[float, float] | None = None
         self._bench = bench
         self._waiting = bench.begin(request)
         self._process = request.process
@@ -44,7 +45,8 @@ class Held:
     @cached_property
     def answer(self) -> Exchange:
         """Wait for the end of the request, once it is released."""
-        return self._bench.seen(self._waiting.result())
+        answer = self._waiting.result()
+        return self._bench.seen(self._bench.arena.less_hold(answer, *self._hold) if self._hold else answer)
 
     def ends(self, *, within: float) -> None:
         """Wait for its end, for so many seconds at most."""
@@ -59,6 +61,14 @@ class Held:
         self._bench.arena.wait_for(caught.is_set, self._waiting.done, within=HELD_WITHIN_S)
         self.caught = caught.is_set()
         self._bench.arena.tell(self._process, what if self.caught else "answered without being held")
+
+    @contextmanager
+    def at_postgres(self) -> Iterator[None]:
+        """It is held there for the block: no such wait has anybody give up Redis."""
+        begin = self._bench.arena.clock()
+        yield
+        if self.caught:
+            self._hold = (begin, self._bench.arena.clock())
 
     def released(self) -> None:
         self._bench.arena.tell(self._process, "released")
@@ -128,5 +138,6 @@ def _held(
     with bench.arena.link(request.process, "postgres").trap(matches, way=way) as trap:
         held = Held(bench, request)
         held.wait_for(trap.caught, what)
-        yield held
+        with held.at_postgres():
+            yield held
     held.released()

@@ -94,7 +94,7 @@ def test_lists_show_every_write(bench: Bench) -> None:
         bench.lists(answer, [kept, new], reading="Lists")
 
 
-@check(points=2, kills=["reads-version-then-writes"], arena="races", needs=WRITES)
+@check(points=2, kills=["reads-version-then-writes"], arena="long", needs=WRITES, alone=True)
 def test_writes_at_once_get_a_version_each(bench: Bench) -> None:
     """PUTs of one product at the same time get versions one higher each, and the last one stays."""
     product = bench.product()
@@ -119,7 +119,7 @@ def test_writes_at_once_get_a_version_each(bench: Bench) -> None:
         bench.shown_everywhere(load(last.body), product.id, since=last, reading="Freshness")
 
 
-@check(points=2, kills=["caches-before-commit"], arena="long", needs=WRITES)
+@check(points=2, kills=["caches-before-commit", "a-lock-outlives-its-writer"], arena="long", needs=WRITES)
 def test_a_failed_write_leaves_nothing(bench: Bench) -> None:
     """A PUT that Postgres refuses at COMMIT is answered with an error, and never seen."""
     warm, cold, absent = bench.product(), bench.product(), bench.new_product()
@@ -138,6 +138,7 @@ def test_a_failed_write_leaves_nothing(bench: Bench) -> None:
         hint = "what was put into the cache before COMMIT has never happened"
         shown = product if there else None
         bench.shown_everywhere(shown, product.id, since=refused, reading="Failed writes", hint=hint)
+        bench.put_in_time(product.renamed("written after a refusal") if there else product, "web-2")
 
 
 def _expect_versions_each(bench: Bench, answers: list[Exchange], *, first: int) -> None:

@@ -8,6 +8,7 @@ from labkit import Request, Way, check, expect
 
 if TYPE_CHECKING:
     from .bench import Bench
+    from .stock import Product
 
 SERVED = "a-product-is-served-as-stored"
 HITS = "a-repeated-get-is-a-hit"
@@ -77,6 +78,7 @@ def test_caching_returns_after_an_outage(bench: Bench) -> None:
         "postgres-error-is-a-500",
         "health-asks-postgres",
         "lists-leave-out-what-fails",
+        "writes-to-the-cache-first",
     ],
     arena="counted",
     needs=HITS,
@@ -111,8 +113,21 @@ def test_postgres_down_leaves_the_hits(bench: Bench) -> None:
             )
             health = bench.ask(Request(process, "/healthz"))
             bench.has_status(health, 200, reading="When Postgres fails", hint="health is not Postgres'")
+        _expect_nothing_written(bench, cached, "web-1")
     for process in bench.replicas:
         bench.expect_answers_again(cold, process)
+
+
+def _expect_nothing_written(bench: Bench, cached: Product, process: str) -> None:
+    """Without Postgres a PUT is an error, and never seen."""
+    refused = bench.ask(bench.request("PUT", cached.id, process, cached.renamed("written nowhere").body))
+    bench.refused(refused, *range(500, 600), reading="When Postgres fails", hint="where was it written?")
+    for name in bench.replicas:
+        answer = bench.get(cached.id, name)
+        bench.has_status(answer, 200, 503, reading="When Postgres fails")
+        if answer.status == 200:
+            hint = "what was put into the cache was put nowhere else"
+            bench.shows(answer, cached, since=refused, reading="Failed writes", hint=hint, sure=True)
 
 
 @check(
@@ -199,7 +214,7 @@ def test_rubbish_in_the_cache_is_repaired(bench: Bench) -> None:
         )
 
 
-@check(points=2, kills=["forgets-unknown-writes"], arena="crash", needs=HITS)
+@check(points=2, kills=["forgets-unknown-writes", "a-lock-outlives-its-writer"], arena="crash", needs=HITS)
 def test_a_write_of_unknown_outcome_settles(bench: Bench) -> None:
     """A writer killed or cut off at its COMMIT: T + 1 s later every replica agrees with the table."""
     products = [bench.product() for _ in range(3)]
@@ -216,6 +231,8 @@ def test_a_write_of_unknown_outcome_settles(bench: Bench) -> None:
         reading="When a replica fails",
         hint="an entry that outlives T hides a write that nobody announced",
     )
+    for product in products:
+        bench.put_in_time(product.renamed("written after one of unknown outcome"), "web-2")
 
 
 @check(points=3, kills=["keeps-a-copy-in-the-process"], arena="crash", needs=HITS)

@@ -25,7 +25,7 @@ SLOW_REDIS_S = 0.1
 LATE = "a fill that began before the write has come after it: what does the fill look at?"
 
 
-@check(points=2, kills=["fills-without-looking"], arena="races", needs=HITS)
+@check(points=2, kills=["fills-without-looking"], arena="long", needs=HITS, alone=True)
 def test_a_late_fill_hides_no_write(bench: Bench) -> None:
     """A reader that has the old row in its hands while a PUT is answered does not bring it back."""
     for reader, writer in (("web-1", "web-2"), ("web-1", "web-1")):
@@ -152,7 +152,7 @@ def test_two_writers_end_in_the_table(bench: Bench) -> None:
         _expect_the_row(bench, product.id, since=answer)
 
 
-@check(points=2, kills=["a-delete-writes-the-absence"], arena="races", needs=HITS)
+@check(points=2, kills=["a-delete-writes-the-absence"], arena="long", needs=HITS, alone=True)
 def test_a_put_and_a_delete_end_in_the_table(bench: Bench) -> None:
     """Of a PUT and a DELETE, the one that Postgres has last is what every replica shows, whoever is slow."""
     for hold in _HOLDS:

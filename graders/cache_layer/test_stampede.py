@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-from labkit import CheckFailed, Exchange, Statement, check, expect, rows_of, shortened
+from labkit import CheckFailed, Exchange, check, expect, rows_of, shortened
+
+from .gauge import MARGIN_S, calm_until
 
 if TYPE_CHECKING:
     from .bench import Bench
+    from .costs import Loads
 
 SERVED = "a-product-is-served-as-stored"
 HITS = "a-repeated-get-is-a-hit"
@@ -18,6 +22,7 @@ STATEMENT_TAKES_S = 0.9
 SIDE_BY_SIDE = 16
 OPENING_S = 0.5
 TAKEN_OVER_WITHIN_S = 3.0
+DEAD_OWNER = "who holds the right to fill may be dead: how long does that right live?"
 
 
 @check(
@@ -30,11 +35,11 @@ def test_a_cold_product_is_loaded_once_per_replica(bench: Bench) -> None:
     """Many GETs of one cold product at once reach Postgres at most once per replica, and all get it."""
     product = bench.product()
     requests = [bench.request("GET", product.id, process) for process in bench.replicas for _ in range(CROWD)]
-    answers, loads, _ = bench.loads_of_all(requests, hold_s=STATEMENT_TAKES_S)
+    loads = bench.loads_of_all(requests, hold_s=STATEMENT_TAKES_S)
 
-    for answer in answers:
+    for answer in loads.answers:
         bench.shows(answer, product, reading="Stampedes")
-    _expect_one_load_each(bench, answers, loads)
+    _expect_one_load_each(bench, loads)
 
 
 @check(points=2, kills=["everybody-looks-for-the-absent"], arena="counted", needs=HITS)
@@ -42,11 +47,11 @@ def test_an_absence_is_looked_up_once_per_replica(bench: Bench) -> None:
     """Many GETs of one missing id at once reach Postgres at most once per replica, and all get 404."""
     id = bench.absent_id()
     requests = [bench.request("GET", id, process) for process in bench.replicas for _ in range(CROWD)]
-    answers, loads, _ = bench.loads_of_all(requests, hold_s=0.4)
+    loads = bench.loads_of_all(requests, hold_s=0.4)
 
-    for answer in answers:
+    for answer in loads.answers:
         bench.refused(answer, 404, reading="Stampedes")
-    _expect_one_load_each(bench, answers, loads)
+    _expect_one_load_each(bench, loads)
 
 
 @check(points=2, kills=["one-lock-for-all", "ten-connections"], arena="counted", needs=SERVED)
@@ -55,18 +60,19 @@ def test_different_products_load_side_by_side(bench: Bench) -> None:
     for hold_s in (OPENING_S, STATEMENT_TAKES_S):  # the first time only to have its connections opened
         products = [bench.product() for _ in range(SIDE_BY_SIDE)]
         requests = [bench.request("GET", product.id, "web-1") for product in products]
-        answers, loads, released = bench.loads_of_all(requests, hold_s=hold_s, enough=SIDE_BY_SIDE)
+        loads = bench.loads_of_all(requests, hold_s=hold_s, enough=SIDE_BY_SIDE)
 
-    for answer, product in zip(answers, products, strict=True):
+    for answer, product in zip(loads.answers, products, strict=True):
         bench.shows(answer, product, reading="Stampedes")
-    waited = [one for one in loads["web-1"] if one.at > released]
-    if waited and len(loads["web-1"]) - len(waited) < SIDE_BY_SIDE:
+    waited = [one for one in loads.of["web-1"] if one.at > loads.released]
+    if waited and len(loads.of["web-1"]) - len(waited) < SIDE_BY_SIDE:
         raise CheckFailed(
             expected=f"{SIDE_BY_SIDE} products asked of Postgres at the same time",
-            observed=f"{len(loads['web-1']) - len(waited)}; the others only after these were answered",
+            observed=f"{len(loads.of['web-1']) - len(waited)}; the others only after these were answered",
             hint="what do they wait for: one lock for all products, or a connection?",
-            evidence=shortened(rows_of(answers)),
+            evidence=shortened(rows_of(loads.answers)),
             reading="Stampedes",
+            sure=loads.calm,
         )
 
 
@@ -80,6 +86,7 @@ def test_a_killed_filler_holds_nobody_up(bench: Bench) -> None:
         if filler.caught:
             bench.arena.kill("web-1")
         killed = bench.arena.clock()
+    _taken_over(bench, waiting)
     answers = [bench.came(each.result()) for each in waiting]
 
     for answer in answers:
@@ -89,7 +96,7 @@ def test_a_killed_filler_holds_nobody_up(bench: Bench) -> None:
             max(waited, 0.0),
             at_most=TAKEN_OVER_WITHIN_S,
             unit="s until the others had their answer, after the replica that was filling had been killed",
-            hints=[(bool, "who holds the right to fill may be dead: how long does that right live?")],
+            hints=[(bool, DEAD_OWNER)],
             evidence=lambda answer=answer: bench.story(answers[0], answer),
             reading="When a replica fails",
         )
@@ -103,8 +110,25 @@ def test_a_killed_filler_holds_nobody_up(bench: Bench) -> None:
     )
 
 
-def _expect_one_load_each(bench: Bench, answers: list[Exchange], loads: dict[str, list[Statement]]) -> None:
-    for process, statements in loads.items():
+def _taken_over(bench: Bench, waiting: list[Future[Exchange]]) -> None:
+    """Fail the check where the replica has time for everybody else, but not for those who wait."""
+    long_s = TAKEN_OVER_WITHIN_S + MARGIN_S
+    if calm_until(bench, "web-2", lambda: all(each.done() for each in waiting), within=long_s) and not all(
+        each.done() for each in waiting
+    ):
+        raise CheckFailed(
+            expected=f"the others' answers within {TAKEN_OVER_WITHIN_S:g} s after the filling replica's end",
+            observed=f"none after {long_s:g} s",
+            hint=DEAD_OWNER,
+            evidence=bench.arena.timeline(bench.arena.clock() - long_s - 1.0, bench.arena.clock()),
+            reading="When a replica fails",
+            sure=True,
+        )
+
+
+def _expect_one_load_each(bench: Bench, loads: Loads) -> None:
+    answers = loads.answers
+    for process, statements in loads.of.items():
         expect(
             len(statements),
             at_most=1,
