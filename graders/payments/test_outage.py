@@ -59,7 +59,7 @@ def test_a_restart_of_postgres_converges(bench: Bench) -> None:
 @check(
     points=3,
     kills=["a-failed-commit-is-a-decline", "an-unknown-commit-is-charged-again"],
-    arena="outage",
+    arena="commits",
     needs=TAKEN,
 )
 def test_a_cut_at_commit_converges(bench: Bench) -> None:
