@@ -318,6 +318,14 @@ def test_refusing_and_opening_while_programs_are_started(link):
         starter.join()
 
 
+def test_an_answer_in_pieces_waits_for_no_acknowledgement(link):
+    with connected(link) as connection:
+        ask(connection)
+        (accepted,) = [one._down.get_extra_info("socket") for one in link._connections]
+
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_an_answer_arrives_though_the_process_has_said_all_it_had_to_say(link):
     link.delay(0.1)
     with connected(link) as connection:

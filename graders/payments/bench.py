@@ -45,7 +45,7 @@ ARENAS = {
     "calm": _setup("calm", web=3, relay=2, width=6),
     # One process of each kind, so that it is this one that a payment's steps are to be found at.
     "statements": _setup("statements", web=1, relay=1, exclusive=True),
-    "refunds": _setup("refunds", web=1, relay=1, exclusive=True),
+    "commits": _setup("commits", web=1, relay=1, exclusive=True),
     "outside": _setup("outside", web=1, relay=1, exclusive=True),
     "staged": _setup("staged", web=2, relay=1, exclusive=True),
     "events": _setup("events", web=2, relay=1, exclusive=True),

@@ -174,7 +174,7 @@ def test_a_refund_too_large_is_409(bench: Bench) -> None:
     bench.expect_conserved(reading="Refunds")
 
 
-@check(points=2, kills=["dies-at-sigterm"], arena="outage", needs=TAKEN)
+@check(points=2, kills=["dies-at-sigterm"], arena="staged", needs=TAKEN)
 def test_sigterm_finishes_what_was_begun(bench: Bench) -> None:
     """On SIGTERM a process finishes the payment it has begun and ends with code 0 within 8 s."""
     order = bench.order()
