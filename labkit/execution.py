@@ -30,15 +30,8 @@ from labkit.unconfined import Unconfined
 
 __all__ = ["Order", "PlannedCheck", "Watcher", "grade", "planned_checks"]
 
-# What pytest does for its own users and nobody sees here; "unraisableexception" collects the garbage five times over.
-UNUSED_PLUGINS = (
-    "terminal",
-    "cacheprovider",
-    "junitxml",
-    "warnings",
-    "logging",
-    "unraisableexception",
-)
+# What pytest does for its own users and nobody sees here; the last one collects the garbage five times over.
+UNUSED_PLUGINS = ("terminal", "cacheprovider", "junitxml", "warnings", "logging", "unraisableexception")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 CONNECTIONS = 20
 # A POST may take 10 s, some of which are the provider's; a GET 5 s.
 DEADLINE_S = 3.0
+# The third is what asyncpg says of a connection that was cut while it was lent out.
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
 class DatabaseUnavailable(Exception):
@@ -36,7 +38,7 @@ class Database:
                     # Out of time: hang up, rather than wait until Postgres has agreed to stop.
                     connection.terminate()
                     raise
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        except FAILURES as error:
             logger.warning("Postgres fails: %s %s", type(error).__name__, str(error).partition("\n")[0])
             raise DatabaseUnavailable from error
 

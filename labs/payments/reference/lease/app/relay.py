@@ -12,6 +12,7 @@ import asyncpg  # type: ignore[import-untyped]
 from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 
+from app.database import FAILURES
 from app.events import CHANNEL
 from app.settings import RelaySettings
 
@@ -54,7 +55,7 @@ async def _run(settings: RelaySettings) -> None:
     while not stopped.is_set():
         try:
             await _relay(settings, woken, stopped)
-        except (KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        except (KafkaError, *FAILURES) as error:
             logger.warning("starts again: %s %s", type(error).__name__, error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), REST_S)

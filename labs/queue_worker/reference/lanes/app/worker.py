@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 POLL_MS = 50
 PAUSE_S = 0.5
-# kafka-python forgets to ask for a topic that is subscribed to while it waits for an answer about none: its group
-# then shares out no partitions, until the next look.
+# kafka-python forgets to ask for a topic that is subscribed to while it waits for an answer about none: its
+# group then shares out no partitions, until the next look.
 METADATA_AGE_MS = 2000
 # A partition with so many records at work is read no further for the time being.
 MOST_OPEN, READ_AGAIN_AT = 5000, 2500
