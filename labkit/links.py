@@ -68,8 +68,8 @@ class Link:
         self._loop.call(self._listen)
 
     def close(self) -> None:
-        """Cut everything and give the port back."""
-        self._loop.call(self._shut)
+        """Cut everything and give the port back. Needs no other socket: its place may be closed already."""
+        self._loop.call(self._leave)
         self._socket.close()
         self._lease.release()
 
@@ -140,14 +140,19 @@ class Link:
         asyncio.get_running_loop().add_reader(self._socket, self._accept)
         self._listening = True
 
-    def _shut(self) -> None:
+    def _leave(self) -> None:
         if self._listening:
             self._listening = False
             asyncio.get_running_loop().remove_reader(self._socket)
+        self._cut_all()
+
+    def _shut(self) -> None:
+        listened = self._listening
+        self._leave()
+        if listened:
             self._socket.close()
             # Bound and silent, so that nobody else can take the port before `open`.
             self._socket = bound_socket(self._new_socket(), self.address.port)
-        self._cut_all()
 
     def _cut_all(self) -> None:
         for serving in self._serving:

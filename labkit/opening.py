@@ -71,9 +71,21 @@ def _lay_out(ground: Ground, arena: Arena) -> None:
 
 
 def _migrate(ground: Ground, arena: Arena) -> None:
-    with closing(ground.runtime.open(MIGRATE)) as place:
+    with closing(ground.runtime.open(MIGRATE)) as place, _ways_of(arena, MIGRATE):
         command = _command(ground, arena, MIGRATE, role=MIGRATE, place=place)
         run_to_end(place, command, deadline_s=MIGRATE_DEADLINE_S)
+
+
+@contextmanager
+def _ways_of(arena: Arena, name: str) -> Iterator[None]:
+    """Close a process's links and entrances at the end: they must not outlive its place, nor meet faults."""
+    try:
+        yield
+    finally:
+        for link in [key for key in arena.links if key[0] == name]:
+            arena.links.pop(link).close()
+        for entrance in [key for key in arena.entrances if key[0] == name]:
+            arena.entrances.pop(entrance).close()
 
 
 def _command(ground: Ground, arena: Arena, name: str, *, role: str, place: Place) -> Command:

@@ -20,7 +20,7 @@ import docker
 import pytest
 
 from labkit import clocks
-from labkit.catalogue import find_lab
+from labkit.catalogue import Lab, find_lab, labs
 from labkit.client import REFUSED, Client, Exchange, Request
 from labkit.errors import ServiceError, SubmissionError, UsageError
 from labkit.execution import planned_checks
@@ -37,6 +37,10 @@ from labkit.services.images import image
 from labkit.submission import Submission, read_submission
 
 LAB = find_lab("rate-limiter")
+# All of one lab, and one of each other: what isolation changes is the ways to the services, the same for all.
+REFERENCES = [(LAB, reference) for reference in LAB.references] + [
+    (lab, min(lab.references)) for lab in labs().values() if lab.slug != LAB.slug
+]
 ROOT = Path(__file__).parent.parent
 CLEARED_WITHIN_S = 10.0
 RUNNER = image("runner_python")
@@ -536,9 +540,9 @@ def test_nothing_outlives_a_grader_that_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.docker
-@pytest.mark.parametrize("reference", LAB.references)
-def test_references_pass_isolated(reference: str) -> None:
-    told = graded(LAB.slug, "--reference", reference, "--services", "embedded", "--isolate", "--json", "-")
+@pytest.mark.parametrize(("lab", "reference"), REFERENCES, ids=lambda value: getattr(value, "slug", value))
+def test_references_pass_isolated(lab: Lab, reference: str) -> None:
+    told = graded(lab.slug, "--reference", reference, "--services", "embedded", "--isolate", "--json", "-")
 
     result = json.loads(told.stdout)
     failing = {check["id"]: check["message"] for check in result["checks"] if check["verdict"] != "passed"}

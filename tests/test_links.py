@@ -17,6 +17,7 @@ import pytest
 
 from labkit.links import Link
 from labkit.loop import Loop
+from labkit.ports import own_socket
 from labkit.services import TcpAddress
 
 GET = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"
@@ -386,6 +387,19 @@ def test_closing_ends_connections_and_gives_the_port_back(loop, upstream):
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind((link.address.host, link.address.port))
+
+
+def test_closing_takes_no_socket_of_a_place_that_may_be_closed_already(loop, upstream):
+    sockets = [own_socket()]
+    link = Link(loop, process="web-1", service="redis", upstream=upstream.address, new_socket=sockets.pop)
+    link.open()
+    connection = connected(link)
+    assert ask(connection) == b":1\r\n"
+
+    link.close()
+
+    assert is_cut(connection)
+    assert is_refused(link)
 
 
 def test_closing_in_the_middle_of_a_conversation_says_nothing(loop, upstream, caplog):
