@@ -259,3 +259,21 @@ def test_a_broken_outside_party_is_never_the_submissions_fault(lab):
     (check,) = result.checks
     assert str(check.verdict) == "inconclusive"
     assert "no attribute 'lost'" in (check.message or "")
+
+
+def test_a_migration_leaves_no_way_behind_that_a_fault_could_meet(lab):
+    manifest = lab.reference("polite") / "lab.toml"
+    migrate = 'migrate = "true"\n'
+    manifest.write_text(manifest.read_text().replace("[processes]\n", f"[processes]\n{migrate}"))
+    result = graded(
+        lab,
+        '''
+        @check(points=100, kills=[], arena="only")
+        def test_has_gone(bench):
+            """Entrances are those of the processes that run."""
+            known = {process for process, _ in bench.arena.entrances}
+            expect(known, equals=set(bench.arena.processes))
+        ''',
+    )
+
+    assert [check.message for check in result.checks] == [None]
