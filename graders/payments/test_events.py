@@ -26,9 +26,14 @@ def test_a_success_is_announced(bench: Bench) -> None:
     declined = bench.order()
     bench.provider.decline(declined.source)
     bench.refused(bench.post(declined, "web-3"), 402, reading="The answers", about=declined)
-    for process in bench.replicas:
-        order = bench.order(amount_cents=1000)
-        refund = bench.refund_of(order, bench.pay(order, process), 250)
+    orders = [bench.order(amount_cents=1000) for _ in bench.replicas]
+    refunds = [
+        bench.refund_of(order, bench.pay(order, process), 250)
+        for order, process in zip(orders, bench.replicas, strict=True)
+    ]
+    # Announced before there is a refund: in which order they come is the next check's.
+    bench.expect_conserved(reading="Events", must_announce=True)
+    for refund, process in zip(refunds, bench.replicas, strict=True):
         bench.refund(refund, process)
     bench.expect_conserved(reading="Events", must_announce=True)
 
