@@ -209,11 +209,13 @@ class Dialogue:
             return [_asked_what_is_offered(frame)]
         if frame.version > _OFFERED_UP_TO.get(frame.api, frame.version):
             raise ValueError("a version that the process was not offered")
-        if frame.api in _NAMING_BROKERS:
-            return [Ask(frame.data, partial(self._led_to_link, frame))]
-        return self._mend(frame)
+        asks = self._mend(frame)
+        if frame.api not in _NAMING_BROKERS:
+            return asks
+        return [Ask(ask.data, partial(self._led_to_link, frame, ask.given)) for ask in asks]
 
-    def _led_to_link(self, frame: Frame, data: bytes) -> bytes:
+    def _led_to_link(self, frame: Frame, given: Callable[[bytes], bytes], came: bytes) -> bytes:
+        data = given(came)
         answer = _NAMING_BROKERS[frame.api].decode(data, version=frame.version, header=True, framed=True)
         brokers = [broker for broker in _brokers_in(answer) if broker.host]
         if not brokers:

@@ -6,8 +6,9 @@ take a broker: transactions, and the time that a group takes to notice a dead me
 
 from __future__ import annotations
 
+import struct
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kafka.protocol.api_key import ApiKey
@@ -20,7 +21,8 @@ from kafka.protocol.consumer import (
     ListOffsetsResponse,
     OffsetSpec,
 )
-from kafka.protocol.producer import InitProducerIdRequest, InitProducerIdResponse
+from kafka.protocol.producer import InitProducerIdRequest, InitProducerIdResponse, ProduceRequest
+from kafka.record.util import calc_crc32c
 
 from labkit.kafkawire import Ask, Frame, unmended
 
@@ -34,6 +36,12 @@ MEMBER_ID_FROM = 4
 # The newest that is not of the flexible kind; it still goes by topics' names.
 _PROBE_VERSION = 11
 _BEYOND_ALL = 1 << 62
+# A batch of records: https://kafka.apache.org/documentation/#recordbatch
+_LENGTH, _MAGIC, _CHECKSUM, _CHECKED_FROM = 8, 16, 17, 21
+_ATTRIBUTES = struct.Struct("!h")
+_PRODUCER_AT, _PRODUCER = 43, struct.Struct("!qhi")  # id, epoch, sequence
+_NOBODY = (-1, -1, -1)
+_TRANSACTIONAL = 0x10
 
 
 def mended(frame: Frame) -> list[Ask]:
@@ -43,6 +51,7 @@ def mended(frame: Frame) -> list[Ask]:
         ApiKey.InitProducerId: _producer_id,
         ApiKey.JoinGroup: _join,
         ApiKey.ListOffsets: _offsets,
+        ApiKey.Produce: _produce,
     }
     return mends.get(frame.api, unmended)(frame)
 
@@ -69,6 +78,47 @@ def _producer_id(frame: Frame) -> list[Ask]:
         return _written(lower)
 
     return [Ask(_written(request), lowered)]
+
+
+def _produce(frame: Frame) -> list[Ask]:
+    """Batches of a later epoch, for which Tansu fences their producer for good, as nobody's.
+
+    After a time-out Kafka's own client begins an epoch by itself and does not tell the broker (KIP-360).
+    """
+    request, changed = _read(ProduceRequest, frame), False
+    for topic in request.topic_data:
+        for partition in topic.partition_data:
+            records = _without_later_epochs(bytes(partition.records or b""))
+            if records is not None:
+                partition.records, changed = records, True
+    return [Ask(_written(request))] if changed else unmended(frame)
+
+
+def _without_later_epochs(records: bytes) -> bytes | None:
+    """The same records, or None where there is nothing to mend."""
+    mended_records, changed = bytearray(records), False
+    for begin, end in _batches(records):
+        _, epoch, _ = _PRODUCER.unpack_from(records, begin + _PRODUCER_AT)
+        (attributes,) = _ATTRIBUTES.unpack_from(records, begin + _CHECKED_FROM)
+        if epoch <= 0 or attributes & _TRANSACTIONAL:
+            continue
+        changed = True
+        _PRODUCER.pack_into(mended_records, begin + _PRODUCER_AT, *_NOBODY)
+        checksum = calc_crc32c(memoryview(mended_records)[begin + _CHECKED_FROM : end])
+        struct.pack_into("!I", mended_records, begin + _CHECKSUM, checksum)
+    return bytes(mended_records) if changed else None
+
+
+def _batches(records: bytes) -> Iterator[tuple[int, int]]:
+    """Where each batch begins and ends, of the layout that knows producers."""
+    begin = 0
+    while begin + _PRODUCER_AT + _PRODUCER.size <= len(records):
+        (length,) = struct.unpack_from("!i", records, begin + _LENGTH)
+        end = begin + _LENGTH + 4 + length
+        if records[begin + _MAGIC] != 2 or not begin < end <= len(records):
+            return
+        yield begin, end
+        begin = end
 
 
 def _join(frame: Frame) -> list[Ask]:

@@ -48,6 +48,7 @@ from kafka.protocol.producer import (
     ProduceRequest,
     ProduceResponse,
 )
+from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from labkit import Inconclusive, Way
 from labkit.kafkawire import Dialogue
@@ -641,6 +642,41 @@ def test_old_clients_join_a_group_without_a_name(link, unmended, topic, version)
 
     assert (joined.error_code, joined.leader) == (0, joined.member_id)
     assert [member.member_id for member in joined.members] == [joined.member_id]
+
+
+def produced(link: Link, topic: str, *, epoch: int) -> int:
+    """The error of one record of an idempotent producer, its first in that epoch."""
+    with closing(Raw(link.address)) as raw:
+        asked = InitProducerIdRequest(version=3, transactional_id=None, transaction_timeout_ms=1000)
+        producer = raw.ask(asked, InitProducerIdResponse).producer_id
+        raw.ask(written(topic, producer=producer, epoch=0), ProduceResponse)
+        answer = raw.ask(written(topic, producer=producer, epoch=epoch), ProduceResponse)
+    error: int = answer.responses[0].partition_responses[0].error_code
+    return error
+
+
+def written(topic: str, *, producer: int, epoch: int) -> ProduceRequest:
+    batch = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=0,
+        is_transactional=0,
+        producer_id=producer,
+        producer_epoch=epoch,
+        base_sequence=0,
+        batch_size=1000,
+    )
+    batch.append(0, 1, None, f"epoch {epoch}".encode(), [])
+    in_topic = ProduceRequest.TopicProduceData
+    partition = in_topic.PartitionProduceData(version=7, index=0, records=bytes(batch.build()))
+    topics = [in_topic(version=7, name=topic, partition_data=[partition])]
+    return ProduceRequest(version=7, transactional_id=None, acks=-1, timeout_ms=1000, topic_data=topics)
+
+
+def test_a_producer_goes_on_in_an_epoch_that_it_began_by_itself(broker, link, unmended, topic):
+    """As Kafka's own client does after a time-out."""
+    assert produced(link, topic, epoch=1) == 0
+    assert produced(unmended, topic, epoch=1) != 0
+    assert records_in(broker, topic) == 3
 
 
 def test_a_fetch_that_may_not_wait_brings_what_is_there(link, unmended, topic):
