@@ -106,6 +106,7 @@ class Bench:
     ready = group.ready
     ends_in_order = stops.ends_in_order
     group_is_stuck = group.group_is_stuck
+    group_has_not_settled = group.group_has_not_settled
     in_order = laws.in_order
     once = laws.once
     commits_are_true = laws.commits_are_true
@@ -224,6 +225,8 @@ class Bench:
         if self.missed and self.group_is_stuck():
             self.stock.needs_new_group = True
             return "the embedded broker has left the consumer group without an assignment"
+        if self.missed and self.group_has_not_settled():
+            return "the machine was too busy: the consumer group has not come to rest"
         late = [exchange for exchange in self._seen if exchange.status == 503 or _had_no_answer(exchange)]
         return TOO_BUSY if any(map(self.arena.starved_lately, late)) else None
 

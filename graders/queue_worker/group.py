@@ -78,6 +78,16 @@ def group_is_stuck(bench: Bench) -> bool:
         return bench.arena.setup.exclusive and _is_refused_alone(bench)
 
 
+def group_has_not_settled(bench: Bench) -> bool:
+    """Whether members join it still: on a starved machine they miss their heartbeats, and begin again."""
+    since = bench.arena.clock() - 2 * bench.session_s
+    return bench.busy() and any(
+        message.api == "JoinGroup" and message.at > since
+        for worker in bench.workers
+        for message in bench.arena.link(worker, "kafka").messages
+    )
+
+
 def _somebody_fetches(bench: Bench) -> bool:
     """Who has an assignment asks for records of it all the time."""
     since = bench.arena.clock() - FETCHED_LATELY_S
