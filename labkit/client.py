@@ -12,7 +12,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -158,7 +158,8 @@ class Client:
         parts = ((exchange.sent, begin), (end, exchange.received))
         if not exchange.starved or any(self._starves(*part) for part in parts):
             return exchange
-        self._starved.remove((exchange.request.process, exchange.sent, exchange.received))
+        with suppress(ValueError):  # it was said before
+            self._starved.remove((exchange.request.process, exchange.sent, exchange.received))
         return replace(exchange, starved=False, starved_s=0.0)
 
     def _starves(self, sent: float, received: float) -> bool:

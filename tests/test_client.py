@@ -394,3 +394,4 @@ def test_what_the_grader_itself_held_tells_of_no_starved_process(loop, margin_s,
         assert got.starved
         assert less.starved is starved
         assert client.starved_lately(less) is starved
+        assert client.less_hold(got, got.sent + margin_s, got.received - 0.01) == less
