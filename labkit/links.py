@@ -24,7 +24,7 @@ from labkit.services import Address, TcpAddress
 from labkit.traps import Trap, Way
 
 if TYPE_CHECKING:
-    from labkit.kafkawire import Message
+    from labkit.kafkawire import Mend, Message
 
 NewSocket = Callable[[], socket.socket]
 _BACKLOG = 1024
@@ -33,7 +33,7 @@ _BACKLOG = 1024
 class Link:
     """The way of `process` to `service`, through `address`, on a socket that `new_socket` makes.
 
-    With `mends` it puts right what the embedded Kafka gets wrong.
+    `mend` tells what a Kafka is asked in place of each request.
 
     All methods may be called from any thread. Times are seconds.
     """
@@ -47,7 +47,7 @@ class Link:
         upstream: Address,
         new_socket: NewSocket = own_socket,
         clock: Callable[[], float] = time.monotonic,
-        mends: bool = False,
+        mend: Mend | None = None,
     ) -> None:
         self.process = process
         self.service = service
@@ -61,7 +61,7 @@ class Link:
         self._listening = False
         self._serving: set[asyncio.Task[None]] = set()
         self._connections: set[Connection] = set()
-        self._traffic = Traffic(service, dialogues(service, clock, at=self.address, mends=mends))
+        self._traffic = Traffic(service, dialogues(service, clock, at=self.address, mend=mend))
 
     def open(self) -> None:
         """Let connections through."""

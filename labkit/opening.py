@@ -108,7 +108,7 @@ def _linked(ground: Ground, arena: Arena, name: str, *, place: Place) -> Mapping
             upstream=service.host.address,
             new_socket=place.new_socket,
             clock=ground.run.clock,
-            mends=service.mends,
+            mend=service.mend,
         )
         link.open()
         arena.links[name, kind] = link

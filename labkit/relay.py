@@ -7,13 +7,16 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labkit import pgwire
 from labkit.dialogue import Dialogue, Part
 from labkit.resp import Conversation
 from labkit.services import Address, TcpAddress, UnixAddress
 from labkit.traps import Trap, Way
+
+if TYPE_CHECKING:
+    from labkit.kafkawire import Mend
 
 CHUNK = 1 << 16
 # Answers that one connection may have on their way; the service waits for the process beyond.
@@ -22,7 +25,7 @@ NewDialogue = Callable[[], Dialogue[Any]]
 
 
 def dialogues(
-    service: str, clock: Callable[[], float], *, at: TcpAddress, mends: bool = False
+    service: str, clock: Callable[[], float], *, at: TcpAddress, mend: Mend | None = None
 ) -> NewDialogue | None:
     """What follows each connection to a service whose requests are told one by one; see Link."""
     if service == "postgres":
@@ -30,9 +33,9 @@ def dialogues(
         return lambda: pgwire.Dialogue(clock, next(numbers))
     if service == "kafka":
         # Links to others need not wait until Kafka's client is imported: 0.3 s.
-        from labkit import kafkawire, tansu
+        from labkit import kafkawire
 
-        return partial(kafkawire.Dialogue, clock, at, mend=tansu.mended if mends else kafkawire.unmended)
+        return partial(kafkawire.Dialogue, clock, at, mend=mend or kafkawire.unmended)
     return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka.protocol.api_key import ApiKey
 from kafka.protocol.consumer import (
@@ -24,7 +24,11 @@ from kafka.protocol.consumer import (
 from kafka.protocol.producer import InitProducerIdRequest, InitProducerIdResponse, ProduceRequest
 from kafka.record.util import calc_crc32c
 
+from labkit.groups import Groups
 from labkit.kafkawire import Ask, Frame, unmended
+
+if TYPE_CHECKING:
+    from labkit.services import TcpAddress
 
 # A fetch that waits is not woken by a record: it sleeps for half of its wait and looks again. One
 # that may not wait at all gets nothing, records or not.
@@ -44,8 +48,17 @@ _NOBODY = (-1, -1, -1)
 _TRANSACTIONAL = 0x10
 
 
-def mended(frame: Frame) -> list[Ask]:
-    """What Tansu is to be asked in place of a request."""
+class Tansu:
+    """What the Tansu at `address` is to be asked in place of each request of any process."""
+
+    def __init__(self, address: TcpAddress) -> None:
+        self._groups = Groups(address)
+
+    def mended(self, frame: Frame) -> list[Ask]:
+        return self._groups.watched(frame, _mended(frame))
+
+
+def _mended(frame: Frame) -> list[Ask]:
     mends: dict[int, Callable[[Frame], list[Ask]]] = {
         ApiKey.Fetch: _fetch,
         ApiKey.InitProducerId: _producer_id,

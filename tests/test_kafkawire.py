@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any
 
 import kafka.codec
@@ -30,9 +32,13 @@ from kafka.protocol.consumer import (
     HeartbeatResponse,
     JoinGroupRequest,
     JoinGroupResponse,
+    LeaveGroupRequest,
+    LeaveGroupResponse,
     ListOffsetsRequest,
     ListOffsetsResponse,
     OffsetCommitRequest,
+    SyncGroupRequest,
+    SyncGroupResponse,
 )
 from kafka.protocol.metadata import (
     ApiVersionsRequest,
@@ -51,7 +57,7 @@ from kafka.protocol.producer import (
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from labkit import Inconclusive, Way
-from labkit.kafkawire import Dialogue
+from labkit.kafkawire import Dialogue, Mend
 from labkit.links import Link
 from labkit.loop import Loop
 from labkit.run import Run
@@ -64,6 +70,7 @@ ELSEWHERE = {"host": "broker.elsewhere", "port": 9092}
 KEYS = [0, 1, 2, 3, 8, 10, 11, 18, 22, 28, 60]  # the APIs that are read, and one that is not
 REQUESTS = st.tuples(st.sampled_from(KEYS), st.integers(0, 18), st.binary(max_size=64))
 PATIENCE_S = 20.0
+SHARE = b"all yours"
 
 
 # What passes, frame by frame
@@ -296,8 +303,8 @@ def broker() -> Iterator[Service]:
 
 
 @contextmanager
-def linked(loop: Loop, broker: Service, *, mends: bool) -> Iterator[Link]:
-    link = Link(loop, process="worker-1", service="kafka", upstream=broker.host.address, mends=mends)
+def linked(loop: Loop, broker: Service, *, mend: Mend | None) -> Iterator[Link]:
+    link = Link(loop, process="worker-1", service="kafka", upstream=broker.host.address, mend=mend)
     link.open()
     with closing(link):
         yield link
@@ -305,7 +312,7 @@ def linked(loop: Loop, broker: Service, *, mends: bool) -> Iterator[Link]:
 
 @pytest.fixture
 def link(loop: Loop, broker: Service) -> Iterator[Link]:
-    with linked(loop, broker, mends=broker.mends) as opened:
+    with linked(loop, broker, mend=broker.mend) as opened:
         yield opened
 
 
@@ -566,7 +573,7 @@ def test_messages_of_a_connection_that_cannot_be_followed_are_not_told(link):
 
 @pytest.fixture
 def unmended(loop: Loop, broker: Service) -> Iterator[Link]:
-    with linked(loop, broker, mends=False) as opened:
+    with linked(loop, broker, mend=None) as opened:
         yield opened
 
 
@@ -644,6 +651,70 @@ def test_old_clients_join_a_group_without_a_name(link, unmended, topic, version)
     assert [member.member_id for member in joined.members] == [joined.member_id]
 
 
+class Joining(Raw):
+    """A member of a group; its asking is up to the test."""
+
+    def __init__(self, at: TcpAddress, group: str) -> None:
+        super().__init__(at)
+        self.group = group
+        self.name = ""
+        self.name = self.join().member_id
+
+    def join(self) -> Any:
+        protocol = JoinGroupRequest.JoinGroupRequestProtocol(version=5, name="range", metadata=b"any")
+        request = JoinGroupRequest(
+            version=5,
+            group_id=self.group,
+            session_timeout_ms=2000,
+            rebalance_timeout_ms=2000,
+            member_id=self.name,
+            protocol_type="consumer",
+            protocols=[protocol],
+        )
+        return self.ask(request, JoinGroupResponse)
+
+    def sync(self, joined: Any) -> Any:
+        share = partial(SyncGroupRequest.SyncGroupRequestAssignment, version=2, assignment=SHARE)
+        request = SyncGroupRequest(
+            version=2,
+            group_id=self.group,
+            generation_id=joined.generation_id,
+            member_id=self.name,
+            assignments=[share(member_id=one.member_id) for one in joined.members],
+        )
+        return self.ask(request, SyncGroupResponse)
+
+    def leave(self) -> None:
+        self.ask(LeaveGroupRequest(version=2, group_id=self.group, member_id=self.name), LeaveGroupResponse)
+
+    def gets_its_share(self, *, within_s: float) -> bool:
+        """Join and ask for a share until there is one."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            joined = self.join()
+            if joined.error_code == 0 and self.sync(joined).assignment == SHARE:
+                return True
+        return False
+
+
+def test_a_leader_that_leaves_before_it_has_shared_out_holds_up_nobody(link, unmended, topic):
+    def other_gets_its_share(at: TcpAddress, group: str) -> bool:
+        with closing(Joining(at, group)) as one, closing(Joining(at, group)) as another:
+            with ThreadPoolExecutor() as pool:
+                joined = list(pool.map(Joining.join, (one, another)))
+            leader, other = (one, another) if joined[0].members else (another, one)
+            assert {each.leader for each in joined} == {leader.name}
+            leader.leave()
+            return other.gets_its_share(within_s=8)
+
+    with ThreadPoolExecutor() as pool:
+        waiting = [
+            pool.submit(other_gets_its_share, way.address, f"{topic}-{way is link}")
+            for way in (link, unmended)
+        ]
+        assert [each.result() for each in waiting] == [True, False]
+
+
 def produced(link: Link, topic: str, *, epoch: int) -> int:
     """The error of one record of an idempotent producer, its first in that epoch."""
     with closing(Raw(link.address)) as raw:
@@ -712,9 +783,9 @@ def apache() -> Iterator[Service]:
 @pytest.mark.docker
 @CLIENTS
 def test_clients_of_apache_kafka_do_all_they_do_through_the_link(loop, apache, client):
-    assert not apache.mends
+    assert apache.mend is None
     topic = new_topic(apache)
-    with linked(loop, apache, mends=apache.mends) as link:
+    with linked(loop, apache, mend=apache.mend) as link:
         assert talk_of(client, link, topic) == [["1", "2", "3"], [3], [link.address.port]]
 
         told = [(message.api, message.topics) for message in link.messages]

@@ -30,6 +30,7 @@ LAYERS = [
     {"runtime"},
     {
         "dialogue",
+        "groups",
         "jsonvalues",
         "kafkawire",
         "loop",

@@ -195,7 +195,7 @@ def test_error_of_the_keeper_is_raised_at_the_borrower(shared, run):
         assert (type(caught.value).__name__, caught.value.remedy is None) == ("FaultUnavailable", False)
         assert isinstance(kafka, Kafka)
         assert kafka.version.startswith("Tansu")
-        assert kafka.mends
+        assert kafka.mend
         kafka.ping()
 
 

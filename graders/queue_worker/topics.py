@@ -80,7 +80,7 @@ class Topics:
         self.jobs = Topic(kafka.bootstrap, jobs)
         self.dead = Topic(kafka.bootstrap, dead)
         self.group = group
-        self.stands_in = bool(kafka.mends)
+        self.stands_in = kafka.mend is not None
         self.samples: list[Sample] = []
         self._kafka = kafka
         self._producer: Any = None

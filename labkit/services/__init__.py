@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from labkit.kafkawire import Mend
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,14 @@ class Host(Protocol):
 
 
 class Service(Protocol):
-    """One running service of one arena.
-
-    mends  whether links put right what this server does otherwise than the one that it stands for
-    """
+    """One running service of one arena."""
 
     kind: str
     host: Host
-    mends: bool
+
+    @property
+    def mend(self) -> Mend | None:
+        """What links ask it in place of each request, where it does otherwise than what it stands for."""
 
     @property
     def version(self) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from labkit.errors import ServiceDown
 from labkit.services import Host, TcpAddress
+
+if TYPE_CHECKING:
+    from labkit.kafkawire import Mend
 
 
 class Kafka:
@@ -22,8 +25,19 @@ class Kafka:
 
     def __init__(self, host: Host, *, version: str = "Kafka", mends: bool = False) -> None:
         self.host = host
-        self.mends = mends
+        self._mends = mends
         self._version = version
+
+    @cached_property
+    def mend(self) -> Mend | None:
+        """What Tansu is asked in place of each request of any process; Kafka is asked what they ask."""
+        if not self._mends:
+            return None
+        from labkit.tansu import Tansu
+
+        address = self.host.address
+        assert isinstance(address, TcpAddress)
+        return Tansu(address).mended
 
     @property
     def version(self) -> str:

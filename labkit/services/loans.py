@@ -103,7 +103,12 @@ def facts_of(service: Service) -> Facts:
     """What somebody else has to know of a service to use it."""
     address = service.host.address
     where = [address.path] if isinstance(address, UnixAddress) else [address.host, address.port]
-    facts = {"kind": service.kind, "version": service.version, "mends": service.mends, "address": where}
+    facts = {
+        "kind": service.kind,
+        "version": service.version,
+        "mends": service.mend is not None,
+        "address": where,
+    }
     for name in ("admin", "guest"):
         if login := getattr(service, name, None):
             facts[name] = [login.user, login.password]

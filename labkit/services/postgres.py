@@ -31,7 +31,7 @@ class Postgres:
     """
 
     kind = "postgres"
-    mends = False
+    mend = None
 
     def __init__(
         self,

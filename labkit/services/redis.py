@@ -18,7 +18,7 @@ class Redis:
     """One Redis. `database` is the number of the database that belongs to whoever opened it."""
 
     kind = "redis"
-    mends = False
+    mend = None
 
     def __init__(
         self, host: Host, *, database: int = 0, username: str | None = None, password: str | None = None

@@ -238,9 +238,7 @@ def reach(on_open_one: bool, on_new_one: bool) -> str:
 def linked(ground: Ground, kind: str) -> Iterator[Link]:
     """A link to the service, as each process of a submission has one."""
     service = ground.services[kind]
-    link = Link(
-        ground.loop, process="web-1", service=kind, upstream=service.host.address, mends=service.mends
-    )
+    link = Link(ground.loop, process="web-1", service=kind, upstream=service.host.address, mend=service.mend)
     link.open()
     try:
         yield link
