@@ -61,6 +61,10 @@ class Arena:
         """Whether the machine had no processor to spare for a while between two times of `clock`."""
         return self._ground.pulse.starved_between(begin, end)
 
+    def starved_for(self, begin: float, end: float) -> float:
+        """Seconds between two times of `clock` in which the machine had no processor to spare."""
+        return self._ground.pulse.starved_for(begin, end)
+
     def change(self, settings: Mapping[str, str]) -> None:
         """Let processes that are started from now on see other values of the lab's settings."""
         for process in self.processes.values():

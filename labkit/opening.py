@@ -71,21 +71,11 @@ def _lay_out(ground: Ground, arena: Arena) -> None:
 
 
 def _migrate(ground: Ground, arena: Arena) -> None:
-    with closing(ground.runtime.open(MIGRATE)) as place, _ways_of(arena, MIGRATE):
+    with closing(ground.runtime.open(MIGRATE)) as place, ExitStack() as stack:
+        # Its ways must not outlive its place, nor meet faults.
+        stack.callback(_close_ways, arena, MIGRATE)
         command = _command(ground, arena, MIGRATE, role=MIGRATE, place=place)
         run_to_end(place, command, deadline_s=MIGRATE_DEADLINE_S)
-
-
-@contextmanager
-def _ways_of(arena: Arena, name: str) -> Iterator[None]:
-    """Close a process's links and entrances at the end: they must not outlive its place, nor meet faults."""
-    try:
-        yield
-    finally:
-        for link in [key for key in arena.links if key[0] == name]:
-            arena.links.pop(link).close()
-        for entrance in [key for key in arena.entrances if key[0] == name]:
-            arena.entrances.pop(entrance).close()
 
 
 def _command(ground: Ground, arena: Arena, name: str, *, role: str, place: Place) -> Command:
@@ -132,9 +122,13 @@ def _let_out(ground: Ground, arena: Arena, name: str, *, place: Place) -> Mappin
 def _close_processes(arena: Arena) -> None:
     processes = list(arena.processes.values())
     side_by_side([process.kill for process in processes])
-    for link in arena.links.values():
-        link.close()
-    for entrance in arena.entrances.values():
-        entrance.close()
+    _close_ways(arena)
     for process in processes:
         process.close()
+
+
+def _close_ways(arena: Arena, name: str | None = None) -> None:
+    """The links and entrances of one process, or of all."""
+    for ways in (arena.links, arena.entrances):
+        for key in [key for key in ways if name in (key[0], None)]:
+            ways.pop(key).close()

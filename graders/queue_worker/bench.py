@@ -110,6 +110,7 @@ class Bench:
     in_order = laws.in_order
     once = laws.once
     commits_are_true = laws.commits_are_true
+    is_committed = laws.is_committed
     offsets_never_go_back = laws.offsets_never_go_back
     commits_reach_the_ends = laws.commits_reach_the_ends
     deliver_held = crashes.deliver_held

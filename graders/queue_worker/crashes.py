@@ -54,13 +54,18 @@ def worker_of(bench: Bench, delivered: Delivered) -> tuple[str, list[str]]:
 
 @contextmanager
 def cut_off(bench: Bench, worker: str, *services: str) -> Iterator[None]:
-    """What a worker says to these services is held, until the block ends."""
+    """What a worker says to these services in the block never arrives; it does not outlive the block."""
     with ExitStack() as stack:
-        for service in services:
-            link = bench.arena.link(worker, service)
-            stack.enter_context(link.trap(lambda _: True, way=Way.THERE, most=ALL_OF_THEM))
+        traps = [
+            stack.enter_context(
+                bench.arena.link(worker, service).trap(lambda _: True, way=Way.THERE, most=ALL_OF_THEM)
+            )
+            for service in services
+        ]
         bench.arena.tell(worker, f"what it says to {' and '.join(services)} is held")
         yield
+        for trap in traps:
+            trap.cut()
 
 
 @contextmanager

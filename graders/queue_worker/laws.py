@@ -64,6 +64,13 @@ def commits_are_true(
     _held(bench, overcommitment(entries, samples), reading=reading, hint=hint, jobs=jobs)
 
 
+def is_committed(bench: Bench, job: Job) -> bool:
+    """Whether the newest sample lies beyond this job's record."""
+    assert job.record is not None
+    committed = bench.topics.samples[-1].committed if bench.topics.samples else {}
+    return committed.get(job.record.partition, 0) > job.record.offset
+
+
 def offsets_never_go_back(bench: Bench, *, reading: str, hint: str | None = None) -> None:
     """From the beginning of the check on."""
     samples = [
