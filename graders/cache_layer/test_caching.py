@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from labkit import Exchange, check, expect
@@ -170,7 +171,7 @@ def test_absences_are_remembered(bench: Bench) -> None:
             at_most=1,
             unit=f"statements for {REPEATS} GETs of a missing id at {process}",
             hints={REPEATS: "what is kept for an absence looks like nothing kept"},
-            evidence=lambda costs=costs: bench.story(costs.of[0].answer, costs.of[-1].answer),
+            evidence=partial(bench.story, costs.of[0].answer, costs.of[-1].answer),
             reading="Caching",
             sure=costs.certain,
         )

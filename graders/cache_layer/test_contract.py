@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit import Request, check, expect, rows_of
 
@@ -145,8 +145,10 @@ def test_bad_bodies_change_nothing(bench: Bench) -> None:
     right = product.body
     wrong: list[object] = [b"", b"{", b"\xff\xfe", b"[]", b'"text"', b"null"]
     wrong += [{name: value for name, value in right.items() if name != left_out} for left_out in _NEEDED]
-    wrong += [right | {"price_cents": price} for price in (-1, "5", 1.5, None, True, [], LARGEST_ID + 1)]
-    wrong += [right | {"name": name} for name in (None, 5, [], {})]
+    prices: list[Any] = [-1, "5", 1.5, None, True, [], LARGEST_ID + 1]
+    names: list[Any] = [None, 5, [], {}]
+    wrong += [right | {"price_cents": price} for price in prices]
+    wrong += [right | {"name": name} for name in names]
     wrong += [right | {"description": 5}, right | {"attributes": []}, right | {"attributes": "{}"}]
     wrong += [right | {"attributes": None}]
     # JSON that neither a text nor a jsonb of Postgres can hold
@@ -219,7 +221,7 @@ def _expect_one_product_of(bench: Bench, product: Product, *spellings: str) -> N
 
 
 _NEEDED = ("name", "price_cents")
-_VALUES = (
+_VALUES: tuple[tuple[str | None, int, dict[str, Any]], ...] = (
     (None, 0, {}),
     ("", BEYOND_FLOATS, {"big": BEYOND_FLOATS, "bigger": LARGEST_ID, "negative": -BEYOND_FLOATS}),
     (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from labkit import Request, Way, check, expect
@@ -100,7 +101,7 @@ def test_postgres_down_leaves_the_hits(bench: Bench) -> None:
                     miss.took_s,
                     at_most=MISS_WITHIN_S,
                     unit="s for the answer to a miss while Postgres is down",
-                    evidence=lambda miss=miss: bench.story(miss, miss),
+                    evidence=partial(bench.story, miss, miss),
                     reading="When Postgres fails",
                     sure=miss.surely_took_s > MISS_WITHIN_S,
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING
 
 from labkit import CheckFailed, Exchange, check, expect, rows_of, shortened
@@ -97,7 +98,7 @@ def test_a_killed_filler_holds_nobody_up(bench: Bench) -> None:
             at_most=TAKEN_OVER_WITHIN_S,
             unit="s until the others had their answer, after the replica that was filling had been killed",
             hints=[(bool, DEAD_OWNER)],
-            evidence=lambda answer=answer: bench.story(answers[0], answer),
+            evidence=partial(bench.story, answers[0], answer),
             reading="When a replica fails",
         )
     left = max(TAKEN_OVER_WITHIN_S - (bench.arena.clock() - killed), 0.0)

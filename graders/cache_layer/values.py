@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ load = load_json
 differences = partial(json_differences, whole="the body", given="stored")
 
 
-def product_differences(wanted: dict[str, Any], got: Any) -> list[str]:
+def product_differences(wanted: Mapping[str, Any], got: Any) -> list[str]:
     """Where a product's answer differs from what is stored; further members are nobody's business."""
     if not isinstance(got, dict):
         return [f"the body is {said_as_json(got)}, not a product"]

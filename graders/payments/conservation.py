@@ -65,7 +65,8 @@ def _names(wish: Wish) -> tuple[str, str]:
 
 def _told(bench: Bench) -> Settled:
     """What the provider's ledger says, and what the service answered and shows."""
-    orders, refunds = [], []
+    orders: list[Ended] = []
+    refunds: list[Ended] = []
     for wish in bench.wishes_asked():
         ends = [answer for answer in bench.answers_to(wish) if is_end(wish, answer)]
         (refunds if isinstance(wish, Refund) else orders).append(Ended(wish, ends))
@@ -93,12 +94,13 @@ def _read(bench: Bench, wish: Wish, id: str, process: str) -> Exchange:
     """GET a payment; what is left of an outage may fail a few times."""
     request = read(wish.merchant, id, process)
 
+    answer = bench.ask(request)
+
     def answers() -> bool:
         nonlocal answer
         answer = bench.ask(request)
         return answer.status is not None and answer.status < 500
 
-    answer = bench.ask(request)
     if answer.status is None or answer.status >= 500:
         wait_until(bench, answers, within=RECOVERS_WITHIN_S)
     bench.has_status(answer, 200, reading="The answers", about=wish)

@@ -22,9 +22,9 @@ KEPT = ("id", "order_id", "amount_cents", "currency", "charge_id")
 def one_answer(settled: Settled) -> Breach | None:
     """A key ends once: all its answers are equal."""
     for ended in (*settled.orders, *settled.refunds):
-        first, *others = ended.answers or [None]
-        for other in others:
-            if first is not None and (other.status, other.json()) != (first.status, first.json()):
+        for other in ended.answers[1:]:
+            first = ended.answers[0]
+            if (other.status, other.json()) != (first.status, first.json()):
                 return Breach(
                     expected=f"the first answer again: {_said(first)}",
                     observed=_said(other),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -69,6 +69,6 @@ def _refunds(bench: Bench, orders: Iterable[Order]) -> list[tuple[Wish, Future[E
     return begun
 
 
-def _hear(bench: Bench, waiting: list[tuple[Wish, Future[Exchange]]]) -> None:
+def _hear(bench: Bench, waiting: Sequence[tuple[Wish, Future[Exchange]]]) -> None:
     for wish, each in waiting:
         bench.heard(wish, each.result())

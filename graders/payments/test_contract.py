@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit import Request, check, expect
 
@@ -195,9 +195,9 @@ def test_sigterm_finishes_what_was_begun(bench: Bench) -> None:
 
 _MISSING = object()
 _NO_OBJECTS = (b"", b"{", b"\xff\xfe", b"[]", b'"text"', b"null")
-_NO_AMOUNTS = (0, -5, 1.5, "5", "", None, True, [], {}, _MISSING)
-_NO_STRINGS = ("", "x" * 129, 5, None, [], {}, _MISSING)
-_NO_CURRENCIES = ("", "EU", "EURO", "eur", "E1R", 978, None, [], _MISSING)
+_NO_AMOUNTS: tuple[Any, ...] = (0, -5, 1.5, "5", "", None, True, [], {}, _MISSING)
+_NO_STRINGS: tuple[Any, ...] = ("", "x" * 129, 5, None, [], {}, _MISSING)
+_NO_CURRENCIES: tuple[Any, ...] = ("", "EU", "EURO", "eur", "E1R", 978, None, [], _MISSING)
 _WRONG = (
     *(("amount_cents", amount) for amount in (*_NO_AMOUNTS, LARGEST + 1, 10**40)),
     *(("currency", currency) for currency in _NO_CURRENCIES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from labkit import Exchange, check
@@ -42,7 +43,7 @@ def test_a_key_in_progress_waits_or_is_409(bench: Bench) -> None:
             reading=READING,
             hint="a key that is taken is no accident: say 409, or wait for the first answer",
             about=order,
-            again=lambda name=answer.request.process: _repeat_in_progress(bench, bench.order(), [name])[-1],
+            again=partial(_repeat_of_another, bench, answer.request.process),
         )
     bench.settle([order], reading=READING)
 
@@ -131,6 +132,10 @@ def _repeat_in_progress(bench: Bench, order: Order, processes: list[str]) -> lis
     bench.arena.wait_for(lambda: all(each.done() for each in again), within=0.7)
     gate.open()
     return [bench.came(order, waiting) for waiting in (first, *again)]
+
+
+def _repeat_of_another(bench: Bench, process: str) -> Exchange:
+    return _repeat_in_progress(bench, bench.order(), [process])[-1]
 
 
 def _at_once(bench: Bench, wishes: list[tuple[Wish, str]], *also: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit import Gate, Message, Trap, Way
 
@@ -56,7 +56,7 @@ def worker_of(bench: Bench, delivered: Delivered) -> tuple[str, list[str]]:
 def cut_off(bench: Bench, worker: str, *services: str) -> Iterator[None]:
     """What a worker says to these services in the block never arrives; it does not outlive the block."""
     with ExitStack() as stack:
-        traps = [
+        traps: list[Trap[Any]] = [
             stack.enter_context(
                 bench.arena.link(worker, service).trap(lambda _: True, way=Way.THERE, most=ALL_OF_THEM)
             )

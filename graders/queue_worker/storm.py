@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -82,7 +82,7 @@ def storm(bench: Bench) -> Storm:
     return made
 
 
-def _moods(chances: Sequence[tuple[int, float]]) -> object:
+def _moods(chances: Sequence[tuple[int, float]]) -> Callable[[int], Answer]:
     def answer(number: int) -> Answer:
         luck, slow = chances[number % len(chances)]
         fails = number == 0 and luck < FAILS_OF_100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from labkit import check, expect, rows_of
@@ -78,14 +79,14 @@ def test_values_are_kept_exactly(bench: Bench) -> None:
             equals="the job",
             unit="as the body of a delivery",
             hints=[(lambda wrong: ".big" in wrong, "a number was read as a float on the way")],
-            evidence=lambda job=job: bench.story(jobs=[job]),
+            evidence=partial(bench.story, jobs=[job]),
             reading="Deliveries",
         )
         expect(
             delivered.headers.get("idempotency-key", "nothing"),
             equals=job.id,
             unit="as the Idempotency-Key of a delivery",
-            evidence=lambda job=job: bench.story(jobs=[job]),
+            evidence=partial(bench.story, jobs=[job]),
             reading="Deliveries",
         )
         expect(delivered.method, equals="POST", unit="as the method of a delivery", reading="Deliveries")
@@ -103,10 +104,10 @@ def test_bad_bodies_are_refused(bench: Bench) -> None:
     right: dict[str, Any] = {"key": key, "payload": {"number": 1}}
     wrong: list[Any] = [b"", b"{", b"\xff\xfe", b"[]", b'"text"', b"null", b"5"]
     wrong += [{"key": key}, {"payload": {}}, {}]
-    wrong += [
-        right | {"key": other} for other in ("", None, 5, True, [], {}, key.ljust(A_KEY_AT_MOST + 1, "x"))
-    ]
-    wrong += [right | {"payload": other} for other in (None, 5, "text", [], [{}], True)]
+    keys: list[Any] = ["", None, 5, True, [], {}, key.ljust(A_KEY_AT_MOST + 1, "x")]
+    payloads: list[Any] = [None, 5, "text", [], [{}], True]
+    wrong += [right | {"key": other} for other in keys]
+    wrong += [right | {"payload": other} for other in payloads]
     for body in wrong:
         answer = bench.ask(bench.request("POST", "/jobs", "web-1", body))
         shown = body.decode("latin-1") if isinstance(body, bytes) else said(body)

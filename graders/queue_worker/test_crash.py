@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from labkit import Way, check, expect
+from labkit import Message, Way, check, expect
 
 from .laws import COMMITTED_WITHIN_S
 
@@ -220,7 +221,7 @@ def test_a_frozen_worker_repeats_nothing(bench: Bench) -> None:
             len(in_flight),
             at_most=1,
             unit="further deliveries of a job that was in flight at the freeze",
-            evidence=lambda job=job: bench.story(jobs=[job]),
+            evidence=partial(bench.story, jobs=[job]),
             reading=READING,
         )
         bench.shows(job, "succeeded", reading=READING)
@@ -256,9 +257,11 @@ def test_a_202_survives_a_killed_web(bench: Bench) -> None:
     key, payload = bench.fresh_key(), {"number": 1}
     link = bench.arena.link("web-1", "kafka")
     topic = bench.topics.jobs.name
-    with link.trap(
-        lambda message: message.api == "Produce" and topic in message.topics, way=Way.THERE, most=10**6
-    ) as trap:
+
+    def of_jobs(message: Message) -> bool:
+        return message.api == "Produce" and topic in message.topics
+
+    with link.trap(of_jobs, way=Way.THERE, most=10**6) as trap:
         waiting = bench.begin(bench.request("POST", "/jobs", "web-1", {"key": key, "payload": payload}))
         bench.arena.wait_for(waiting.done, within=HELD_S)
         early = waiting.done()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from labkit import CheckFailed, check, expect
@@ -39,7 +40,7 @@ def test_a_dead_letter_is_the_record(bench: Bench) -> None:
             equals=value,
             unit="as the value of a dead letter",
             hints=[(lambda _: True, "the bytes as they came, not JSON made anew")],
-            evidence=lambda job=job: bench.story(jobs=[job]),
+            evidence=partial(bench.story, jobs=[job]),
             reading="Dead letters",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def test_a_failed_delivery_is_tried_again(bench: Bench) -> None:
             keys,
             equals=[job.id],
             unit="as the Idempotency-Keys of three attempts",
-            evidence=lambda job=job: bench.story(jobs=[job]),
+            evidence=partial(bench.story, jobs=[job]),
             reading="Retries",
         )
         bench.shows(job, "succeeded", attempts=3, error=None, reading="Retries")
@@ -77,8 +78,8 @@ def test_waits_double(bench: Bench) -> None:
                 after.at - before.answered,
                 at_least=least - EARLY_S,
                 unit=f"s from the answer to attempt {number + 1} to attempt {number + 2}",
-                hints=[(lambda _, number=number: number > 0, "does the wait double with each attempt?")],
-                evidence=lambda job=job, after=after: bench.story(jobs=[job], mark=after),
+                hints=[(lambda _: True, "does the wait double with each attempt?")] if number else [],
+                evidence=partial(bench.story, jobs=[job], mark=after),
                 reading="Retries",
                 sure=True,
             )
@@ -92,11 +93,7 @@ def test_a_job_dies_after_n_attempts(bench: Bench) -> None:
     jobs = [*bench.write(*(_failing(bench) for _ in range(2))), bench.queue(posted)]
     for job in jobs:
         bench.deliveries(job, bench.attempts, reading="Retries")
-        bench.wait(
-            lambda job=job: bench.tried(job) > bench.attempts or bool(bench.dead_letters(job.key)),
-            within=DEAD_WITHIN_S,
-            every=0.05,
-        )
+        bench.wait(partial(_is_over, bench, job), within=DEAD_WITHIN_S, every=0.05)
     bench.arena.sleep(SETTLES_S)
 
     for job in jobs:
@@ -105,7 +102,7 @@ def test_a_job_dies_after_n_attempts(bench: Bench) -> None:
             equals=bench.attempts,
             unit="deliveries of a job that fails every time",
             hints=[(lambda count: count == bench.attempts + 1, "MAX_ATTEMPTS counts the first attempt too")],
-            evidence=lambda job=job: bench.story(jobs=[job]),
+            evidence=partial(bench.story, jobs=[job]),
             reading="Retries",
         )
         bench.dead_letter(job.key, reading="Retries")
@@ -132,7 +129,7 @@ def test_a_4xx_is_final(bench: Bench) -> None:
             bench.tried(job),
             equals=1,
             unit=f"deliveries of a job that is refused with {status}",
-            evidence=lambda job=job: bench.story(jobs=[job]),
+            evidence=partial(bench.story, jobs=[job]),
             reading="Retries",
         )
 
@@ -203,6 +200,10 @@ def test_a_refused_connection_is_an_attempt(bench: Bench) -> None:
     )
     later = bench.write(*(bench.new_job() for _ in range(3)))
     bench.succeed(later, reading="Retries", hint="the worker has not got over a sink that was away")
+
+
+def _is_over(bench: Bench, job: Job) -> bool:
+    return bench.tried(job) > bench.attempts or bool(bench.dead_letters(job.key))
 
 
 def _failing(bench: Bench) -> Job:

@@ -7,6 +7,7 @@ import random
 import string
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from labkit import (
     Arena,
@@ -190,7 +191,7 @@ class Bench:
         exchange: Exchange,
         *wanted: int,
         reading: str,
-        hints: Mapping[int | str | None, str] = MappingProxyType({}),
+        hints: Mapping[Any, str] = MappingProxyType({}),
     ) -> None:
         """The answer has one of these statuses; `hints` say what another one, or no answer, tells."""
         if exchange.status not in wanted and 400 not in wanted and self.may_be_policy(exchange):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit import check, expect, rows_of
 from labkit.history import (
@@ -123,7 +123,7 @@ def test_retry_after_tells_the_truth(bench: Bench) -> None:
 )
 def test_silence_brings_the_budget_back(bench: Bench) -> None:
     """2W of silence bring back the whole budget and no more; W/2 brings back half of a token bucket."""
-    facts = {"limit": bench.limit, "window": bench.window, "algorithm": bench.algorithm}
+    facts: dict[str, Any] = {"limit": bench.limit, "window": bench.window, "algorithm": bench.algorithm}
     silences = [2.05 * bench.window]  # proven to be over 2W, whatever clocks and ticks make of it
     if bench.algorithm == "token-bucket":
         # twice, at two phases of any clock: a refill in jumps shows in one of them

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from operator import eq
+from typing import TYPE_CHECKING, Any
 
 from labkit import check, expect, rows_of
 
@@ -35,7 +37,7 @@ def test_ping_names_the_instance(bench: Bench) -> None:
             unit="as the body of /api/ping",
             hints=[
                 (
-                    lambda body, name=name: body["instance"] != name,
+                    partial(_names_another, name),
                     "INSTANCE is in the environment, another one for each process",
                 )
             ],
@@ -167,7 +169,7 @@ def test_headers_tell_what_is_left(bench: Bench) -> None:
             one_of=bench.lawful_remaining(spent.exchanges, number),
             unit=f"as X-RateLimit-Remaining of a fresh client's request {number} (budget {bench.limit})",
             hints=[
-                (lambda value, left=left: value == str(left + 1), "this request itself counts"),
+                (partial(eq, str(left + 1)), "this request itself counts"),
                 (lambda value: value is not None and value.startswith("-"), "nothing is left: that is 0"),
             ],
             evidence=evidence,
@@ -214,3 +216,7 @@ def test_only_the_key_names_the_client(bench: Bench) -> None:
     answer = bench.ask(bench.request(client.swapcase()))
     hints = {429: "keys that differ in case are two clients"} if spent.admitted else {}
     bench.has_status(answer, 200, reading="Identity", hints=hints)
+
+
+def _names_another(name: str, body: Any) -> bool:
+    return bool(body["instance"] != name)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from labkit import check, expect, rows_of
 
 if TYPE_CHECKING:
-    from .bench import Bench, Spent
+    from .bench import Bench
+    from .spent import Spent
 
 LIMITS = "a-client-far-over-its-limit-is-rejected"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from labkit import check
@@ -33,8 +34,9 @@ def test_a_burst_on_one_replica_gets_exactly_the_limit(bench: Bench) -> None:
     for burst in (bench.burst_at_redis, bench.burst):
         bench.in_rounds(
             ROUNDS // 2,
-            lambda burst=burst: bench.exactly_the_limit(
-                lambda client: burst(client, asked),
+            partial(
+                bench.exactly_the_limit,
+                partial(burst, count=asked),
                 unit=f"of {asked} requests to web-1 admitted, all at once",
                 hints=too_many,
                 reading="Races",
@@ -50,7 +52,7 @@ def test_a_lost_race_is_no_error(bench: Bench) -> None:
 
     for flights in FLIGHTS:
         bench.exactly_the_limit(
-            lambda client, flights=flights: bench.lose_a_race(client, flights),
+            partial(bench.lose_a_race, flights=flights),
             unit=f"of {asked} requests admitted, one held between its steps while another is decided",
             hints={bench.limit + 1: hint},
             reading="Races",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit import check, expect
 from labkit.history import burst_excess, over_admission
 
 if TYPE_CHECKING:
-    from .bench import Bench, Spent
+    from .bench import Bench
+    from .spent import Spent
 
 LIMITS = "a-client-far-over-its-limit-is-rejected"
 
@@ -51,7 +52,7 @@ def test_decisions_rest_on_one_clock(bench: Bench) -> None:
 
     histories, short_bursts, in_time = bench.bursts_on_skewed_clocks()
 
-    facts = {"limit": bench.limit, "window": bench.window, "algorithm": bench.algorithm}
+    facts: dict[str, Any] = {"limit": bench.limit, "window": bench.window, "algorithm": bench.algorithm}
     hint = "does the time of a decision come from the replica that makes it?"
     for spent in histories:
         bench.holds(over_admission(spent.decisions, **facts), hint=hint, reading="One clock", sure=True)
