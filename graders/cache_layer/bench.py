@@ -48,6 +48,7 @@ ARENAS = {
     "counted": _setup(ttl=60, negative_ttl=20, replicas=2, exclusive=True),
     "races": _setup(ttl=60, negative_ttl=20, replicas=2, exclusive=True),
     "outage": _setup(ttl=1, negative_ttl=1, replicas=2, exclusive=True),
+    "away": _setup(ttl=1, negative_ttl=1, replicas=1, exclusive=True),
     "crash": _setup(ttl=1, negative_ttl=1, replicas=3, exclusive=True),
 }
 

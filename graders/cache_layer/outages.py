@@ -187,7 +187,7 @@ def cut_off_while_loading(bench: Bench, requests: Sequence[Request]) -> list[Exc
     return [bench.came(each.result()) for each in waiting]
 
 
-def leave_unknown(bench: Bench, product: Product, process: str, *, way: Way, kill: bool) -> None:
+def leave_unknown(bench: Bench, product: Product, process: str, *, way: Way, kill: bool) -> Exchange:
     """A PUT whose replica is killed or cut off at its COMMIT, before it knows what has become of it."""
     with bench.arena.link(process, "postgres").trap(commits, way=way) as trap:
         waiting = bench.begin(bench.request("PUT", product.id, process, product.body))
@@ -196,4 +196,4 @@ def leave_unknown(bench: Bench, product: Product, process: str, *, way: Way, kil
             bench.arena.kill(process)
         trap.cut()
         bench.arena.tell(process, f"cut off from Postgres at its COMMIT: {way.value}")
-    bench.seen(waiting.result())
+    return bench.seen(waiting.result())

@@ -63,7 +63,12 @@ def test_hits_equal_misses(bench: Bench) -> None:
 
 @check(
     points=2,
-    kills=["entries-live-for-ever", "absences-live-as-long-as-products", "life-varies-both-ways"],
+    kills=[
+        "entries-live-for-ever",
+        "absences-live-as-long-as-products",
+        "absences-of-lists-live-as-long-as-products",
+        "life-varies-both-ways",
+    ],
     arena="counted",
     needs=SERVED,
 )
@@ -78,6 +83,11 @@ def test_every_key_has_a_time_to_live(bench: Bench) -> None:
             lambda: bench.ask(bench.list_request([product.id for product in products], "web-1")),
         ),
         (max(bench.negative_ttl, 10), "a GET of a missing id", lambda: bench.get(bench.absent_id())),
+        (
+            max(bench.negative_ttl, 10),
+            "a list of missing ids",
+            lambda: bench.ask(bench.list_request([bench.absent_id() for _ in range(4)], "web-1")),
+        ),
         (bench.ttl, "a PUT", lambda: bench.put(written.renamed("written"))),
         (max(bench.negative_ttl, 10), "a DELETE", lambda: bench.delete(written.id)),
     ):
@@ -130,7 +140,7 @@ def test_no_key_is_ever_without_an_end(bench: Bench) -> None:
             )
 
 
-@check(points=2, kills=["guards-live-for-a-quarter-minute"], arena="short", needs=SERVED)
+@check(points=1, kills=["guards-live-for-a-quarter-minute"], arena="short", needs=SERVED)
 def test_guards_live_ten_seconds_at_most(bench: Bench) -> None:
     """Where T is short no key lives longer than the 10 s that a lock, a guard or a generation may."""
     product, written = bench.product(), bench.product()
@@ -177,13 +187,15 @@ def test_absences_are_remembered(bench: Bench) -> None:
         )
 
 
-@check(points=2, kills=["reads-prolong-the-entry"], arena="short", needs=SERVED)
+@check(points=2, kills=["reads-prolong-the-entry", "lists-prolong-the-entry"], arena="short", needs=SERVED)
 def test_a_change_in_the_table_shows_in_time(bench: Bench) -> None:
     """A change made directly in the table is visible within T + 1 s, however often it is read meanwhile."""
-    changed, absent = bench.product(), bench.new_product("made in the table")
-    bench.warm(changed)
+    changed, listed, absent = bench.product(), bench.product(), bench.new_product("made in the table")
+    for product in (changed, listed):
+        bench.warm(product)
     bench.refused(bench.get(absent.id), 404, reading="Products")
-    for product in (new := changed.renamed("changed in the table"), absent):
+    new, in_list = (product.renamed("changed in the table") for product in (changed, listed))
+    for product in (new, in_list, absent):
         bench.stock.change(product)
         bench.arena.tell("grader", f"row {product.id} written directly")
 
@@ -191,7 +203,9 @@ def test_a_change_in_the_table_shows_in_time(bench: Bench) -> None:
     answers: list[Exchange] = []
     while not answers or answers[-1].sent < due:
         answers = [bench.get(product.id) for product in (new, absent)]
+        list_of_one = bench.ask(bench.list_request([in_list.id], "web-1"))
         bench.arena.sleep(0.1)
     hint = "a life that begins anew with each read never ends"
     for answer, product in zip(answers, (new, absent), strict=True):
         bench.shows(answer, product, reading="Time to live", hint=hint)
+    bench.lists(list_of_one, [in_list], reading="Time to live")

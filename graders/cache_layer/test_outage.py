@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from labkit import Request, Way, check, expect
+from labkit import Exchange, Request, Way, check, expect
 
 if TYPE_CHECKING:
     from .bench import Bench
@@ -16,6 +16,9 @@ HITS = "a-repeated-get-is-a-hit"
 
 READING = "When Redis fails"
 MISS_WITHIN_S = 3.0
+# A wait that doubles from 50 ms, or from 200, is just over then, and the next is longer than 5 s.
+LONG_OUTAGE_S, ASKED_EVERY_S = 6.6, 0.1
+SILENT_S = 3.5
 CROWD = 6
 
 # What other programs, and other versions of this one, leave behind. Nothing of it can be any service's own
@@ -73,6 +76,34 @@ def test_caching_returns_after_an_outage(bench: Bench) -> None:
     bench.shown_everywhere(new, new.id, since=written, reading="When Redis fails")
 
 
+@check(points=1, kills=["backs-off-for-longer-and-longer"], arena="away", needs=HITS)
+def test_caching_returns_after_a_long_outage(bench: Bench) -> None:
+    """Also after some seconds without Redis, with requests all the while, caching is back within 5 s."""
+    product = bench.product()
+    over = bench.arena.clock() + LONG_OUTAGE_S
+    with bench.cut_off_from_redis("web-1"):
+        while bench.arena.clock() < over:
+            bench.shows(bench.get(product.id), product, reading=READING)
+            bench.arena.sleep(ASKED_EVERY_S)
+    hint = "it tries again more and more seldom: the longest of these waits is what users wait for"
+    bench.expect_hits_again(product, ["web-1"], reading=READING, hint=hint)
+
+
+@check(points=1, kills=["takes-silence-for-an-absence"], arena="away", needs=SERVED)
+def test_a_silent_postgres_is_no_absence(bench: Bench) -> None:
+    """While Postgres is silent a product is not said to be missing, nor remembered as that afterwards."""
+    product = bench.product()
+    with bench.arena.faults("postgres").paused():
+        waiting = bench.begin(bench.request("GET", product.id, "web-1"))
+        bench.arena.wait_for(waiting.done, within=SILENT_S)
+        bench.arena.tell("grader", "no longer waits for the answer")
+    answer = bench.seen(waiting.result())
+    if answer.status is not None:
+        hint = "no answer of Postgres is another thing than the answer that there is none"
+        bench.has_status(answer, 200, *range(500, 600), reading="When Postgres fails", hint=hint)
+    bench.expect_answers_again(product, "web-1")
+
+
 @check(
     points=2,
     kills=[
@@ -80,6 +111,7 @@ def test_caching_returns_after_an_outage(bench: Bench) -> None:
         "health-asks-postgres",
         "lists-leave-out-what-fails",
         "writes-to-the-cache-first",
+        "shows-an-old-copy-without-postgres",
     ],
     arena="counted",
     needs=HITS,
@@ -87,6 +119,12 @@ def test_caching_returns_after_an_outage(bench: Bench) -> None:
 def test_postgres_down_leaves_the_hits(bench: Bench) -> None:
     """With Postgres down hits still answer 200, misses 503 within 3 s, and /healthz stays 200."""
     cached, cold = bench.product(), bench.product()
+    replaced = bench.product()
+    bench.warm(replaced)
+    replaced = replaced.renamed("written before Postgres went down")
+    bench.put(replaced, "web-2")
+    with bench.redis as redis:
+        redis.flushdb()
     bench.expect_hits_again(cached, bench.replicas, reading="Caching", hint="nothing is cached")
     with bench.arena.faults("postgres").stopped():
         for process in bench.replicas:
@@ -115,8 +153,18 @@ def test_postgres_down_leaves_the_hits(bench: Bench) -> None:
             health = bench.ask(Request(process, "/healthz"))
             bench.has_status(health, 200, reading="When Postgres fails", hint="health is not Postgres'")
         _expect_nothing_written(bench, cached, "web-1")
+        _expect_nothing_old(bench, replaced, "web-1")
     for process in bench.replicas:
         bench.expect_answers_again(cold, process)
+
+
+def _expect_nothing_old(bench: Bench, replaced: Product, process: str) -> None:
+    """What was replaced is not shown again because nothing newer can be read."""
+    answer = bench.get(replaced.id, process)
+    hint = "an old copy kept for bad days is older than a write that was acknowledged"
+    bench.has_status(answer, 200, 503, reading="When Postgres fails")
+    if answer.status == 200:
+        bench.shows(answer, replaced, reading="When Postgres fails", hint=hint, sure=True)
 
 
 def _expect_nothing_written(bench: Bench, cached: Product, process: str) -> None:
@@ -215,15 +263,30 @@ def test_rubbish_in_the_cache_is_repaired(bench: Bench) -> None:
         )
 
 
-@check(points=2, kills=["forgets-unknown-writes", "a-lock-outlives-its-writer"], arena="crash", needs=HITS)
+@check(
+    points=2,
+    kills=[
+        "forgets-unknown-writes",
+        "a-lock-outlives-its-writer",
+        "writes-again-after-a-lost-commit",
+        "takes-a-lost-commit-for-done",
+    ],
+    arena="crash",
+    needs=HITS,
+)
 def test_a_write_of_unknown_outcome_settles(bench: Bench) -> None:
     """A writer killed or cut off at its COMMIT: T + 1 s later every replica agrees with the table."""
     products = [bench.product() for _ in range(3)]
     for product in products:
         bench.warm(product)
-    bench.leave_unknown(products[0].renamed("perhaps"), "web-1", way=Way.BACK, kill=True)
-    bench.leave_unknown(products[1].renamed("perhaps"), "web-2", way=Way.BACK, kill=False)
-    bench.leave_unknown(products[2].renamed("perhaps"), "web-3", way=Way.THERE, kill=False)
+    written = [product.renamed("perhaps") for product in products]
+    answers = [
+        bench.leave_unknown(written[0], "web-1", way=Way.BACK, kill=True),
+        bench.leave_unknown(written[1], "web-2", way=Way.BACK, kill=False),
+        bench.leave_unknown(written[2], "web-3", way=Way.THERE, kill=False),
+    ]
+    for product, answer in zip(written, answers, strict=True):
+        _expect_one_write_at_most(bench, product, answer)
     bench.arena.heal()
     bench.arena.sleep(bench.ttl + 1)
 
@@ -234,6 +297,26 @@ def test_a_write_of_unknown_outcome_settles(bench: Bench) -> None:
     )
     for product in products:
         bench.put_in_time(product.renamed("written after one of unknown outcome"), "web-2")
+
+
+def _expect_one_write_at_most(bench: Bench, written: Product, answer: Exchange) -> None:
+    """One PUT makes one version; and what was acknowledged is in the table."""
+    row = bench.stock.row(written.id)
+    version = row and row["version"]
+    least = written.version if answer.status in (200, 201) else written.version - 1
+    expect(
+        version,
+        one_of=range(least, written.version + 1),
+        unit=f"as the version in the table after one PUT of version {written.version},"
+        f" cut off at its COMMIT and answered {answer.status or 'not at all'}",
+        hints=[
+            (lambda got: got > written.version, "the first try was carried out, and then it was tried again"),
+            (lambda _: True, "whose COMMIT was not answered cannot know: that is a 5xx"),
+        ],
+        evidence=partial(bench.story, answer, answer),
+        reading="When a replica fails",
+        sure=True,
+    )
 
 
 @check(points=3, kills=["keeps-a-copy-in-the-process"], arena="crash", needs=HITS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ STATEMENT_TAKES_S = 0.9
 SIDE_BY_SIDE = 16
 OPENING_S = 0.5
 TAKEN_OVER_WITHIN_S = 3.0
+# Less than any service has to wait for Postgres.
+LEAVES_AFTER_S, NOTICED_WITHIN_S = 0.5, 0.3
 DEAD_OWNER = "who holds the right to fill may be dead: how long does that right live?"
 
 
@@ -41,6 +44,24 @@ def test_a_cold_product_is_loaded_once_per_replica(bench: Bench) -> None:
     for answer in loads.answers:
         bench.shows(answer, product, reading="Stampedes")
     _expect_one_load_each(bench, loads)
+
+
+@check(points=1, kills=["a-load-ends-with-its-client"], arena="counted", needs=HITS)
+def test_a_client_that_leaves_takes_no_load_along(bench: Bench) -> None:
+    """When the client whose GET loads a cold product hangs up, all others who wait for it get the product."""
+    product = bench.product()
+    leaving = replace(bench.request("GET", product.id, "web-1"), deadline_s=LEAVES_AFTER_S)
+    with bench.while_reading(leaving) as leader:
+        held = bench.arena.clock()
+        waiting = [bench.begin(bench.request("GET", product.id, "web-1")) for _ in range(CROWD)]
+        leader.ends(within=2 * LEAVES_AFTER_S)
+        bench.arena.tell("grader", "the client whose GET is loading hangs up")
+        bench.arena.sleep(NOTICED_WITHIN_S)
+        released = bench.arena.clock()
+    answers = [bench.arena.less_hold(each.result(), held, released) for each in waiting]
+    for answer in map(bench.came, answers):
+        hint = "a load is shared by all who wait for it: it must not end with the one who began it"
+        bench.shows(answer, product, reading="Stampedes", hint=hint)
 
 
 @check(points=2, kills=["everybody-looks-for-the-absent"], arena="counted", needs=HITS)
