@@ -127,10 +127,13 @@ def test_ids_out_of_range_are_refused(bench: Bench) -> None:
         hint = "as a float this id is another's: 2^53 + 1 and 2^53 are the same to it"
         bench.shows(bench.get(neighbour), product, reading="The answers", hint=hint)
     _expect_one_product_of(bench, bench.product(), "000{}", "%2B{}")
-    for id in ("0", "-1", LARGEST_ID + 1, 10**40, "abc", "1.5", "1e3", "%20", "%27", "%zz", "%ff"):
+    for id in ("0", "-1", LARGEST_ID + 1, 10**40, "abc", "1.5", "1e3", "%20", "%27"):
         for method, body in (("GET", None), ("PUT", largest.body), ("DELETE", None)):
             answer = bench.ask(bench.request(method, id, "web-1", body))
             bench.refused(answer, 400, 404, 422, reading="The answers", hint="no row can have this id")
+    for escape in ("%zz", "%ff"):  # which a server may refuse before it comes to the service
+        answer = bench.get(escape)
+        bench.has_status(answer, 400, 404, 422, reading="The answers", hint="no row can have this id")
 
 
 @check(

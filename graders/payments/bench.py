@@ -69,7 +69,6 @@ class Bench:
         self._asked: dict[Wish, list[Exchange]] = {}
         self._seen: list[Exchange] = []
         self._blamed: tuple[str, Callable[[], Exchange]] | None = None
-        self._refused: set[Wish] = set()
         self._lock = threading.Lock()
 
     # Verbs that have files of their own.
@@ -215,11 +214,7 @@ class Bench:
             return list(self._asked.get(wish, ()))
 
     def has_ended(self, wish: Wish) -> bool:
-        return wish in self._refused or any(is_end(wish, answer) for answer in self.answers_to(wish))
-
-    def take_as_refused(self, refund: Wish) -> None:
-        """Take a refund's 409 for its end, though it never came as a replay."""
-        self._refused.add(refund)
+        return any(is_end(wish, answer) for answer in self.answers_to(wish))
 
     def end_of(self, wish: Wish) -> Exchange:
         """The answer that ended it, or else the last."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 CONVERGES_WITHIN_S = 10.0
 PAUSE_S = 0.1
 STARVED_TAKES = 2.5
-# A refusal that is no replay and stays so, longer than a lock may live, is a refusal all the same.
-REFUSED_AFTER_S = 2.0
 IN_PROGRESS = "a key whose process has died may not stay in progress for ever: give its lock an end"
+REFUSED = (
+    "409 for ever and never as a replay: no lock may live so long, and a refusal is stored like a success"
+)
 STORED = "a 5xx is not stored: under the same key the work goes on"
 GOES_ON = "the same key has to go on where it stopped, whatever was done by then"
 
@@ -53,18 +54,10 @@ def settle(
         last = {wish: bench.heard(wish, waiting.result()) for wish, waiting in asked}
         for wish, exchange in last.items():
             _is_no_nonsense(bench, wish, exchange, reading=reading)
-        _take_refusals(bench, last, begin=begin)
         open_wishes = [wish for wish in open_wishes if not bench.has_ended(wish)]
         if open_wishes:
             _is_in_time(bench, open_wishes[0], last[open_wishes[0]], begin=begin, reading=reading)
             bench.arena.sleep(PAUSE_S)
-
-
-def _take_refusals(bench: Bench, last: Mapping[Wish, Exchange], *, begin: float) -> None:
-    for wish, exchange in last.items():
-        waited = exchange.sent - begin - bench.arena.late_between(begin, exchange.sent)
-        if isinstance(wish, Refund) and exchange.status == 409 and waited > bench.lock_s + REFUSED_AFTER_S:
-            bench.take_as_refused(wish)
 
 
 def _is_in_time(bench: Bench, wish: Wish, last: Exchange, *, begin: float, reading: str) -> None:
@@ -76,7 +69,7 @@ def _is_in_time(bench: Bench, wish: Wish, last: Exchange, *, begin: float, readi
     raise CheckFailed(
         expected=f"a retry with the same key to end within {within:g} s: 201 or 402, or 409 for a refund",
         observed=f"{last.status or last.failure} after {waited:.1f} s",
-        hint=IN_PROGRESS if last.status == 409 else GOES_ON,
+        hint=(REFUSED if isinstance(wish, Refund) else IN_PROGRESS) if last.status == 409 else GOES_ON,
         evidence=bench.story(wish, last),
         reading=reading,
     )
