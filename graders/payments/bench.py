@@ -88,6 +88,8 @@ class Bench:
     pays_without_kafka = outages.pays_without_kafka
     cut_at_each_commit = outages.cut_at_each_commit
     fails_for_now = outages.fails_for_now
+    left_open = outages.left_open
+    ends_what_was_left_open = outages.ends_what_was_left_open
     random_history = scenario.random_history
     meet_at_each_statement = races.meet_at_each_statement
     hold_each_commit = races.hold_each_commit
@@ -102,6 +104,12 @@ class Bench:
 
     def refund_of(self, order: Order, payment_id: str, amount_cents: int) -> Refund:
         return Refund(order, payment_id, self.wishes.key(), amount_cents)
+
+    def rest_of(self, refund: Refund) -> Refund:
+        """Of what such a refund leaves, all."""
+        return self.refund_of(
+            refund.order, refund.payment_id, refund.order.amount_cents - refund.amount_cents
+        )
 
     def lone_order(self) -> Order:
         """Of a merchant of its own, so that nothing need wait for another's."""

@@ -57,7 +57,7 @@ class Sweep:
         """All that web says to Postgres."""
         self.run(self._statements_of(surveyed(self.bench, self.make), WEB, way))
 
-    def at_last_statements(self, way: Way, *, most: int = 2 * TOGETHER) -> None:
+    def at_last_statements(self, way: Way, *, most: int = 4 * TOGETHER) -> None:
         """The last that web says before its answer: where what was taken is written down."""
         steps = self._statements_of(surveyed(self.bench, self.make), WEB, way)
         self.run([step for step in steps if not step.alone][-most:])
@@ -145,6 +145,15 @@ class Sweep:
             self.bench.settle([order], reading=READING, processes=[process])
         self.bench.expect_announced(*later, within=ANNOUNCED_WITHIN_S)
         self.bench.arena.sleep(REPEATS_WITHIN_S)
+
+    def expect_the_rests(self) -> None:
+        """After a refund has ended 201, what it left can be given back as well, and no more."""
+        done = [visit.wish for visit in self.visits if isinstance(visit.wish, Refund)]
+        rests = [self.bench.rest_of(wish) for wish in done if self.bench.end_of(wish).status == 201]
+        self.bench.settle(rests, reading=READING, processes=[WEB])
+        hint = "what was set aside by a process that died is neither given back nor left"
+        for rest in rests:
+            self.bench.has_status(self.bench.end_of(rest), 201, reading=READING, hint=hint, about=rest)
 
     def expect_conserved(self, *, reading: str = READING, hint: str | None = None) -> None:
         """As the bench's, with the table of crash points as evidence."""

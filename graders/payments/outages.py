@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from labkit import Exchange, Inconclusive, Request, Way
 
 from .boundaries import next_commit
-from .orders import Order, Wish, read
-from .provider import Turn
+from .orders import Order, Refund, Wish, read
+from .provider import CUTS, Turn
 from .survey import idle_texts
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ REACHED_WITHIN_S = 5.0
 TAKEN_IN_S = 0.3
 CUT_OFF = "web-1"
 MOST_COMMITS = 5
+OPEN = "When the provider fails"
 
 
 def terminate_during_a_payment(bench: Bench, order: Order, process: str) -> tuple[Exchange, int | None]:
@@ -68,28 +69,52 @@ def _all_201(bench: Bench, wishes: Sequence[tuple[Wish, str]]) -> list[Exchange]
     return answers
 
 
-def cut_at_each_commit(bench: Bench) -> None:
-    """Cut web-1's link to Postgres at each COMMIT of a payment: before Postgres has it, and afterwards."""
+def left_open(bench: Bench) -> tuple[Order, Refund]:
+    """A payment and a refund whose client has been told a 5xx, though the provider has done them."""
+    order, refund = bench.lone_order(), bench.lone_refund()
+    bench.provider.script(order.source, then=CUTS)
+    bench.provider.script_refunds(refund.order.source, then=CUTS)
+    for wish, waiting in [(wish, bench.wish_for(wish, CUT_OFF)) for wish in (order, refund)]:
+        bench.has_status(bench.came(wish, waiting), 502, 503, 504, reading=OPEN, about=wish)
+    return order, refund
+
+
+def ends_what_was_left_open(bench: Bench, order: Order, refund: Refund) -> None:
+    """The provider is well, and the client comes back, however late: nothing has been given up meanwhile."""
+    bench.provider.script(order.source)
+    bench.provider.script_refunds(refund.order.source)
+    too_much = bench.refund_of(refund.order, refund.payment_id, refund.order.amount_cents)
+    answer = bench.post(too_much, CUT_OFF)
+    hint = "the provider has given half of it back, and nobody has learnt yet that it did not"
+    bench.has_status(answer, 409, 502, 503, 504, reading=OPEN, hint=hint, about=too_much)
+    bench.settle([order, refund], reading=OPEN)
+    hint = "the money was taken, however long ago: a key that is open stays open"
+    bench.expect_paid(order, reading=OPEN, hint=hint)
+    bench.has_status(bench.end_of(refund), 201, reading=OPEN, hint=hint, about=refund)
+
+
+def cut_at_each_commit(bench: Bench, make: Callable[[], Wish]) -> None:
+    """Cut web-1's link to Postgres at each COMMIT of a wish: before Postgres has it, and afterwards."""
     idle = idle_texts(bench)[CUT_OFF]
     for way in Way:
         for nth in range(1, MOST_COMMITS + 1):
-            if not _cut_at_commit(bench, way=way, nth=nth, idle=idle):
+            if not _cut_at_commit(bench, make(), way=way, nth=nth, idle=idle):
                 break
 
 
-def _cut_at_commit(bench: Bench, *, way: Way, nth: int, idle: frozenset[str]) -> bool:
+def _cut_at_commit(bench: Bench, wish: Wish, *, way: Way, nth: int, idle: frozenset[str]) -> bool:
     """Whether there was such a COMMIT."""
-    order = bench.lone_order()
     with bench.arena.link(CUT_OFF, "postgres").trap(next_commit(idle, nth=nth), way=way) as trap:
-        waiting = bench.wish_for(order, CUT_OFF)
+        waiting = bench.wish_for(wish, CUT_OFF)
         bench.arena.wait_for(trap.caught.is_set, waiting.done, within=REACHED_WITHIN_S)
         trap.cut()
     if trap.caught.is_set():
-        bench.arena.tell(CUT_OFF, f"cut off from Postgres at COMMIT {nth} of a payment: {way.value}")
-    answer = bench.came(order, waiting)
-    bench.has_status(answer, 201, 409, *range(500, 600), reading="When Postgres fails", about=order)
-    bench.settle([order], reading="When Postgres fails", processes=[CUT_OFF])
-    bench.expect_paid(order, reading="When Postgres fails", hint="nobody has declined it")
+        bench.arena.tell(CUT_OFF, f"cut off from Postgres at COMMIT {nth} of what was asked: {way.value}")
+    answer = bench.came(wish, waiting)
+    bench.has_status(answer, 201, 409, *range(500, 600), reading="When Postgres fails", about=wish)
+    bench.settle([wish], reading="When Postgres fails", processes=[CUT_OFF])
+    hint = "nobody has declined it"
+    bench.has_status(bench.end_of(wish), 201, reading="When Postgres fails", hint=hint, about=wish)
     return trap.caught.is_set()
 
 

@@ -59,11 +59,17 @@ def test_a_refund_killed_at_the_provider(bench: Bench) -> None:
     sweep.expect_conserved()
 
 
-@check(points=2, kills=["refund-event-in-a-second-transaction"], arena="commits", needs=REFUNDS)
+@check(
+    points=2,
+    kills=["refund-event-in-a-second-transaction", "reserves-before-it-begins"],
+    arena="commits",
+    needs=REFUNDS,
+)
 def test_a_refund_killed_after_any_statement(bench: Bench) -> None:
     """Killed after any of the last statements of a refund: its key ends, and it is announced if taken."""
     sweep = bench.sweep(bench.lone_refund)
     sweep.at_last_statements(Way.BACK)
+    sweep.expect_the_rests()
 
     sweep.expect_conserved()
 

@@ -17,6 +17,9 @@ TAKEN = "a-payment-is-taken"
 REFUNDS = "a-refund-is-taken"
 REPLAYED = "a-repeated-key-is-replayed"
 LONGEST_KEY = 255
+FOR_NOW = (502, 503, 504)
+# What people write between two words to make one of them.
+JOINTS = (":", "-", "_", "/", "|", ".", "")
 
 
 @check(points=2, kills=["takes-payments-without-a-key", "long-keys-are-cut"], arena="calm", needs=TAKEN)
@@ -142,6 +145,7 @@ def test_quotes_are_not_part_of_the_key(bench: Bench) -> None:
         "keys-without-the-merchant",
         "provider-key-without-the-merchant",
         "refund-provider-key-without-the-merchant",
+        "joins-merchant-and-key",
     ],
     arena="calm",
     needs=TAKEN,
@@ -159,7 +163,24 @@ def test_keys_belong_to_a_merchant(bench: Bench) -> None:
         refund = replace(bench.refund_of(order, bench.id_of(order, answer), 300), key=refund_key)
         refunded = bench.post(refund, bench.replicas[number])
         bench.has_status(refunded, 201, reading="Merchants", hint=hint, about=refund)
+    _joined_alike(bench)
     bench.expect_conserved(reading="Merchants")
+
+
+def _joined_alike(bench: Bench) -> None:
+    """Two merchants, each with a key of its own, that are the same when they are written in a row."""
+    pairs = []
+    for joint in JOINTS:
+        merchant, word, rest = bench.wishes.merchant(), bench.wishes.word(4), bench.wishes.key()
+        pairs.append(bench.order(merchant=f"{merchant}{joint}{word}", key=rest))
+        pairs.append(bench.order(merchant=merchant, key=f"{word}{joint}{rest}"))
+    waiting = [(order, bench.wish_for(order, "web-1")) for order in pairs]
+    for order, each in waiting:
+        hint = "a merchant and a key in a row may be another merchant and another key in a row"
+        bench.has_status(bench.came(order, each), 201, *FOR_NOW, reading="Merchants", hint=hint, about=order)
+    bench.settle(pairs, reading="Merchants")
+    for order in pairs:
+        bench.shows_payment(bench.end_of(order), order)
 
 
 UNSPOILT = "what was refused under a key changes nothing of what the key stands for"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .bench import Bench
 
 TAKEN = "a-payment-is-taken"
+REFUNDS = "a-refund-is-taken"
 ANNOUNCED = "a-success-is-announced"
 KAFKA, POSTGRES = "When Kafka is away", "When Postgres fails"
 FOR_NOW = range(500, 600)
@@ -21,16 +22,24 @@ AWAY_S = 9.0
 
 @check(
     points=2,
-    kills=["publishes-within-the-request", "gives-up-on-kafka", "tries-kafka-for-some-seconds"],
+    kills=[
+        "publishes-within-the-request",
+        "gives-up-on-kafka",
+        "tries-kafka-for-some-seconds",
+        "an-open-payment-is-given-up",
+        "a-reservation-runs-out",
+    ],
     arena="commits",
     needs=ANNOUNCED,
 )
 def test_kafka_refused_payments_go_on(bench: Bench) -> None:
     """With a Kafka that refuses connections payments and refunds are 201; their events follow later."""
+    open_wishes = bench.left_open()
     with bench.arena.faults("kafka").refused():
         begin = bench.arena.clock()
         bench.pays_without_kafka()
         bench.arena.sleep_until(begin + AWAY_S)
+    bench.ends_what_was_left_open(*open_wishes)
     bench.expect_conserved(reading=KAFKA, hint="does whoever publishes connect again by itself?")
     bench.pays_everywhere()
     bench.expect_conserved(reading=KAFKA, hint="does whoever publishes connect again by itself?")
@@ -65,14 +74,21 @@ def test_a_restart_of_postgres_converges(bench: Bench) -> None:
 
 
 @check(
-    points=3,
+    points=2,
     kills=["a-failed-commit-is-a-decline", "an-unknown-commit-is-charged-again"],
     arena="outside",
     needs=TAKEN,
 )
 def test_a_cut_at_commit_converges(bench: Bench) -> None:
     """The link to Postgres is cut at each COMMIT, before and after it is done: each key ends, one charge."""
-    bench.cut_at_each_commit()
+    bench.cut_at_each_commit(bench.lone_order)
+    bench.expect_conserved(reading=POSTGRES)
+
+
+@check(points=1, kills=["a-lost-commit-undoes-the-refund"], arena="staged", needs=REFUNDS)
+def test_a_refund_cut_at_commit_converges(bench: Bench) -> None:
+    """The link to Postgres is cut at each COMMIT of a refund, before and after it: it is done once."""
+    bench.cut_at_each_commit(bench.lone_refund)
     bench.expect_conserved(reading=POSTGRES)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from labkit import check
 
-from .orders import post
+from .orders import Order, Refund, post
 from .provider import CUTS, FAILS, Turn
 
 if TYPE_CHECKING:
@@ -38,7 +38,12 @@ def test_a_slow_provider_is_waited_for(bench: Bench) -> None:
     bench.expect_conserved(reading=READING)
 
 
-@check(points=2, kills=["a-503-means-declined", "server-errors-are-stored"], arena="calm", needs=TAKEN)
+@check(
+    points=2,
+    kills=["a-503-means-declined", "server-errors-are-stored", "shows-what-is-reserved-as-refunded"],
+    arena="calm",
+    needs=TAKEN,
+)
 def test_a_failing_provider_is_a_5xx(bench: Bench) -> None:
     """While the provider answers 503 a payment ends 502, 503 or 504; later its key goes on to 201."""
     order, other = bench.order(amount_cents=500), bench.order(amount_cents=500)
@@ -52,6 +57,7 @@ def test_a_failing_provider_is_a_5xx(bench: Bench) -> None:
         answer = bench.came(wish, waiting)
         bench.refused(answer, *FOR_NOW, reading=READING, hint=hint, about=wish)
     bench.nothing_charged(order.source, reading=READING, exchange=bench.answers_to(order)[0])
+    bench.shows_payment(bench.read(other, id, "web-2"), other)  # with nothing refunded yet
     bench.provider.script(order.source)
     bench.provider.script_refunds(other.source)
     bench.settle([order, refund], reading="What is stored")
@@ -77,20 +83,34 @@ def test_done_then_cut_is_one_charge(bench: Bench) -> None:
     bench.expect_conserved(reading=READING)
 
 
-@check(points=1, kills=["a-5xx-forgets-the-body"], arena="calm", needs=TAKEN)
+@check(
+    points=1,
+    kills=["a-5xx-forgets-the-body", "a-503-forgets-the-key", "an-open-refund-takes-another-amount"],
+    arena="calm",
+    needs=REFUNDS,
+)
 def test_a_key_keeps_its_body_after_a_5xx(bench: Bench) -> None:
-    """A key that ended in a 5xx after its charge goes on with the same body only: no other is taken."""
-    order = bench.order(amount_cents=500)
-    bench.provider.script(order.source, then=CUTS)
-    bench.has_status(bench.post(order), *FOR_NOW, reading=READING, about=order)
-    bench.provider.script(order.source)
-    other = replace(order, amount_cents=600)
-    for process in bench.replicas:
-        answer = bench.ask(post(other, process))
-        hint = "500 may have been charged under this key: whoever asks for 600 asks for something else"
-        bench.has_status(answer, 422, 409, *FOR_NOW, reading="Keys", hint=hint, about=order)
-    bench.settle([order], reading="What is stored")
-    bench.expect_paid(order, reading="What is stored", hint=CHARGED)
+    """A key that ended in a 5xx goes on with the same body only: no other is taken, of a refund neither."""
+    paid = bench.order(amount_cents=900)
+    refund = bench.refund_of(paid, bench.pay(paid), 500)
+    cut, failed = bench.order(amount_cents=500), bench.order(amount_cents=500)
+    bench.provider.script(cut.source, then=CUTS)
+    bench.provider.script(failed.source, then=FAILS)
+    bench.provider.script_refunds(paid.source, then=CUTS)
+    wishes: tuple[Order | Refund, ...] = (cut, failed, refund)
+    for wish, waiting in [(wish, bench.wish_for(wish, "web-1")) for wish in wishes]:
+        bench.has_status(bench.came(wish, waiting), *FOR_NOW, reading=READING, about=wish)
+    for order in (cut, failed, paid):
+        bench.provider.script(order.source)
+        bench.provider.script_refunds(order.source)
+    for wish in wishes:
+        for process in bench.replicas:
+            answer = bench.ask(post(replace(wish, amount_cents=400), process))
+            hint = "500 were begun under this key: whoever asks for 400 asks for something else"
+            bench.has_status(answer, 422, 409, *FOR_NOW, reading="Keys", hint=hint, about=wish)
+    bench.settle(wishes, reading="What is stored")
+    for order in (cut, failed):
+        bench.expect_paid(order, reading="What is stored", hint=CHARGED)
     bench.expect_conserved(reading=READING)
 
 
@@ -109,7 +129,12 @@ def test_a_lock_outlives_a_slow_provider(bench: Bench) -> None:
     bench.expect_conserved(reading="The same key at the same time")
 
 
-@check(points=2, kills=["a-fresh-provider-key-for-each-refund"], arena="calm", needs=REFUNDS)
+@check(
+    points=2,
+    kills=["a-fresh-provider-key-for-each-refund", "a-retry-reserves-again"],
+    arena="calm",
+    needs=REFUNDS,
+)
 def test_a_failing_refund_is_taken_once(bench: Bench) -> None:
     """A refund that the provider does and hangs up, or fails first, is done once."""
     refunds = []
@@ -120,20 +145,33 @@ def test_a_failing_refund_is_taken_once(bench: Bench) -> None:
     for refund, waiting in [(refund, bench.wish_for(refund, "web-1")) for refund in refunds]:
         answer = bench.came(refund, waiting)
         bench.has_status(answer, 201, *FOR_NOW, reading=READING, about=refund)
+    bench.settle(refunds, reading=READING)
+    rests = [bench.rest_of(refund) for refund in refunds]
+    bench.settle(rests, reading=READING)
+    for rest in rests:
+        hint = "what a refund that was tried twice has left is what one leaves: 900 - 400"
+        bench.has_status(bench.end_of(rest), 201, reading="Refunds", hint=hint, about=rest)
     bench.expect_conserved(reading=READING)
 
 
-@check(points=2, kills=["an-unresolved-refund-frees-its-amount"], arena="calm", needs=REFUNDS)
+@check(
+    points=2,
+    kills=["an-unresolved-refund-frees-its-amount", "a-refused-retry-frees-the-amount"],
+    arena="calm",
+    needs=REFUNDS,
+)
 def test_an_unresolved_refund_stays_reserved(bench: Bench) -> None:
     """A refund that may have been done counts until its key has ended: others can have the rest only."""
-    order = bench.order(amount_cents=1000)
-    id = bench.pay(order)
-    unresolved, other = bench.refund_of(order, id, 700), bench.refund_of(order, id, 600)
-    bench.provider.script_refunds(order.source, then=CUTS)
-    bench.has_status(bench.post(unresolved), *FOR_NOW, reading=READING, about=unresolved)
-    bench.provider.script_refunds(order.source)
-    answer = bench.post(other, "web-2")
+    for later in (CUTS, FAILS):
+        order = bench.order(amount_cents=1000)
+        id = bench.pay(order)
+        unresolved, other = bench.refund_of(order, id, 700), bench.refund_of(order, id, 600)
+        bench.provider.script_refunds(order.source, CUTS, then=later)
+        for _ in range(2):
+            bench.has_status(bench.post(unresolved), 409, *FOR_NOW, reading=READING, about=unresolved)
+        bench.provider.script_refunds(order.source)
+        answer = bench.post(other, "web-2")
 
-    hint = "the provider hung up on 700 of 1000, and may have paid them: 600 more are too many"
-    bench.has_status(answer, 409, *FOR_NOW, reading=READING, hint=hint, about=other)
+        hint = "the provider hung up on 700 of 1000, and may have paid them: 600 more are too many"
+        bench.has_status(answer, 409, *FOR_NOW, reading=READING, hint=hint, about=other)
     bench.expect_conserved(reading=READING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ def test_one_key_at_once_is_one_payment(bench: Bench) -> None:
     bench.expect_conserved(reading=READING)
 
 
-@check(points=2, kills=["a-duplicate-is-a-500"], arena="calm", needs=TAKEN)
+@check(points=2, kills=["a-duplicate-is-a-500", "shares-what-runs-by-key"], arena="calm", needs=TAKEN)
 def test_a_key_in_progress_waits_or_is_409(bench: Bench) -> None:
     """A repeat while the first is at the provider is 409, or waits for its answer; then it is replayed."""
     order = bench.order()
@@ -50,7 +51,32 @@ def test_a_key_in_progress_waits_or_is_409(bench: Bench) -> None:
     bench.expect_paid(order, reading=READING, hint="the first request was taken in hand")
     replay = bench.post(order, "web-3")
     bench.replays(replay, bench.end_of(order), about=order, reading=READING, hint="the key has ended")
+    _others_meanwhile(bench)
     bench.expect_conserved(reading=READING)
+
+
+def _others_meanwhile(bench: Bench) -> None:
+    """While a payment is at the provider its key comes with another body, and from another merchant."""
+    order = bench.order()
+    other_body = replace(order, amount_cents=order.amount_cents + 1)
+    strangers = bench.order(merchant=bench.wishes.merchant(), key=order.key)
+    gate = bench.provider.gate()
+    bench.provider.script(order.source, Turn(seen=gate))
+    first = bench.wish_for(order, "web-1")
+    bench.arena.wait_for(gate.reached.is_set, first.done, within=2.0)
+    wrong = bench.begin(post(other_body, "web-1"))
+    theirs = bench.wish_for(strangers, "web-1")
+    bench.arena.wait_for(lambda: wrong.done() and theirs.done(), within=0.7)
+    gate.open()
+    bench.came(order, first)
+    refused = bench.answered(bench.seen(wrong.result()))
+    hint = "who waits for what runs under a key has to have asked for the same"
+    bench.has_status(refused, 422, 409, *FOR_NOW, reading="Keys", hint=hint, about=order)
+    answer = bench.came(strangers, theirs)
+    hint = "another merchant's key is another key, also while it runs"
+    bench.has_status(answer, 201, *FOR_NOW, reading="Merchants", hint=hint, about=strangers)
+    bench.settle([order, strangers], reading=READING)
+    bench.shows_payment(bench.end_of(strangers), strangers)
 
 
 @check(points=2, kills=["refunds-counted-when-done"], arena="calm", needs=REFUNDS)
