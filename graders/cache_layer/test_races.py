@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from labkit import Exchange, Request, Way, check
+from labkit import Exchange, Request, Way, check, expect
 
-from .races import MOST_FLIGHTS, Held, about_products
+from .races import MOST_FLIGHTS, PATIENCE_S, Held, about_products
 from .stock import Product
 
 if TYPE_CHECKING:
@@ -235,8 +236,29 @@ def _patiently_put(bench: Bench, product: Product, process: str) -> Callable[[],
 def _both_write(bench: Bench, hold: Hold, slow: Request, quick: Request) -> Exchange:
     """The quick one writes while the slow one is held; the quick one's answer, when both have ended."""
     with hold(bench, slow):
-        written = bench.patiently([quick])
-    return written()[0]
+        waiting = bench.begin(quick)
+        if bench.arena.wait_for(waiting.done, within=PATIENCE_S):
+            _shows_nothing_older(bench, waiting.result())
+    return bench.came(waiting.result())
+
+
+def _shows_nothing_older(bench: Bench, written: Exchange) -> None:
+    """While the slow one is held still, whoever reads after the quick one's answer reads that, or later."""
+    request = written.request
+    if request.method != "PUT" or written.status != 200:
+        return
+    bench.seen(written)
+    for process in bench.replicas:
+        shown = bench.ask(Request(process, request.path))
+        bench.has_status(shown, 200, reading="Races")
+        expect(
+            shown.json()["version"],
+            at_least=written.json()["version"],
+            unit="as the version shown while another writer is under way",
+            hints=[(bool, "what one writer leaves behind for readers, another may take away")],
+            evidence=partial(bench.story, written, shown),
+            reading="Races",
+        )
 
 
 def _expect_the_row(bench: Bench, id: int, *, since: Exchange) -> None:
