@@ -102,10 +102,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class Ask:
-    """What the broker is sent, and what of its answer the process is given: both with their sizes."""
+    """What the broker is sent, and what of its answer the process is given: both with their sizes.
+
+    `unasked` says that the broker answers where the process wants no answer, and is given none.
+    """
 
     data: bytes
     given: Callable[[bytes], bytes] = bytes
+    unasked: bool = False
 
 
 Mend = Callable[[Frame], list[Ask]]
@@ -187,12 +191,12 @@ class Dialogue:
             self.readable = False
             return Part(data)
         message = Message(self._clock(), _NAMES.get(frame.api, f"API {frame.api}"), topics)
-        if is_answered:
-            last = len(asks) - 1
-            self._awaited += [
-                _Awaited(frame.correlation, ask.given, message if number == last else None)
-                for number, ask in enumerate(asks)
-            ]
+        last = len(asks) - 1 if is_answered else None
+        self._awaited += [
+            _Awaited(frame.correlation, ask.given, message if number == last else None)
+            for number, ask in enumerate(asks)
+            if is_answered or ask.unasked
+        ]
         return Part(b"".join(ask.data for ask in asks), (message,))
 
     def _given(self, data: bytes) -> Part[Message]:
@@ -212,7 +216,10 @@ class Dialogue:
         asks = self._mend(frame)
         if frame.api not in _NAMING_BROKERS:
             return asks
-        return [Ask(ask.data, partial(self._led_to_link, frame, ask.given)) for ask in asks]
+        return [
+            ask if ask.unasked else Ask(ask.data, partial(self._led_to_link, frame, ask.given))
+            for ask in asks
+        ]
 
     def _led_to_link(self, frame: Frame, given: Callable[[bytes], bytes], came: bytes) -> bytes:
         data = given(came)

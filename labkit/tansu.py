@@ -97,6 +97,7 @@ def _produce(frame: Frame) -> list[Ask]:
     """Batches of a later epoch, for which Tansu fences their producer for good, as nobody's.
 
     After a time-out Kafka's own client begins an epoch by itself and does not tell the broker (KIP-360).
+    Tansu also answers a producer that wants no acknowledgement; what it says stays here.
     """
     request, changed = _read(ProduceRequest, frame), False
     for topic in request.topic_data:
@@ -104,7 +105,8 @@ def _produce(frame: Frame) -> list[Ask]:
             records = _without_later_epochs(bytes(partition.records or b""))
             if records is not None:
                 partition.records, changed = records, True
-    return [Ask(_written(request))] if changed else unmended(frame)
+    data = _written(request) if changed else frame.data
+    return [Ask(data) if request.expect_response() else Ask(data, lambda _: b"", unasked=True)]
 
 
 def _without_later_epochs(records: bytes) -> bytes | None:

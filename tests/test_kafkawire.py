@@ -750,6 +750,21 @@ def test_a_producer_goes_on_in_an_epoch_that_it_began_by_itself(broker, link, un
     assert records_in(broker, topic) == 3
 
 
+def test_who_wants_no_acknowledgement_gets_none(link, unmended, topic):
+    """Tansu gives one all the same; the link could not follow that connection any further."""
+    for way, first_answer in ((link, MetadataResponse), (unmended, ProduceResponse)):
+        record = written(topic, producer=-1, epoch=-1)
+        record.acks = 0
+        asked = framed(record, correlation=1) + framed(MetadataRequest(version=5, topics=[]), correlation=2)
+        with closing(Raw(way.address)) as raw:
+            answer = first_answer.decode(raw.ask_with(asked), version=5, header=True, framed=True)
+
+        assert answer.header.correlation_id == (2 if way is link else 1)
+    assert [message.api for message in link.messages] == ["Produce", "Metadata"]
+    with pytest.raises(Inconclusive, match="cannot be followed"):
+        _ = unmended.messages
+
+
 def test_a_fetch_that_may_not_wait_brings_what_is_there(link, unmended, topic):
     filled(link, topic)
 
