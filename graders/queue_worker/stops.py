@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 ALL_OF_THEM = 10**6
 HELD_WITHIN_S = 2.0
+# What a process needs to take a request in hand that was sent to it.
+BEGUN_IN_S = 0.4
 # What a process needs to notice a signal.
 TAKEN_IN_S = 0.2
 ENDS_WITHIN_S = 8.0
@@ -43,8 +45,13 @@ def terminate_during_a_post(bench: Bench, process: str, post: Request) -> tuple[
 
         waiting = bench.begin(post)
         bench.arena.wait_for(kafka.caught.is_set, postgres.caught.is_set, waiting.done, within=HELD_WITHIN_S)
-        code = bench.arena.terminate(process, then=go_on)
-    return bench.seen(waiting.result()), code
+        # What was caught may be of the process's own accord, and the POST not begun yet.
+        bench.arena.wait_for(waiting.done, within=BEGUN_IN_S)
+        sent, code = bench.arena.clock(), bench.arena.terminate(process, then=go_on)
+    answer = bench.seen(waiting.result())
+    if answer.status is None and bench.arena.starved_between(answer.sent, sent):
+        raise Inconclusive("the machine was too busy: the POST may not have been begun before SIGTERM")
+    return answer, code
 
 
 def terminate_during_deliveries(bench: Bench, worker: str, gate: Gate) -> None:
