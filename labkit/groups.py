@@ -25,7 +25,7 @@ from kafka.protocol.consumer import (
     SyncGroupResponse,
 )
 
-from labkit.kafkawire import Ask, Frame
+from labkit.kafkawire import Ask, Frame, decoded, encoded
 
 if TYPE_CHECKING:
     from labkit.services import TcpAddress
@@ -49,18 +49,18 @@ class Groups:
     def watched(self, frame: Frame, asks: list[Ask]) -> list[Ask]:
         """The same asks; what they and their answers say of groups is noted."""
         if frame.api == ApiKey.LeaveGroup:
-            request = _read(LeaveGroupRequest, frame.data, frame)
+            request = decoded(LeaveGroupRequest, frame.data, frame.version)
             names = [request.member_id] if request.member_id else [one.member_id for one in request.members]
             self._left.update((request.group_id, name) for name in names)
         if frame.api != ApiKey.JoinGroup:
             return asks
         *before, last = asks
-        request = _read(JoinGroupRequest, last.data, frame)
+        request = decoded(JoinGroupRequest, last.data, frame.version)
         return [*before, Ask(last.data, partial(self._joined, frame, request, last))]
 
     def _joined(self, frame: Frame, request: Any, ask: Ask, data: bytes) -> bytes:
         """The answer to one who joined; its leader may have left before, or while this was on its way."""
-        answer = _read(JoinGroupResponse, data, frame)
+        answer = decoded(JoinGroupResponse, data, frame.version)
         leader = request.group_id, answer.leader
         if answer.error_code == 0 and leader in self._left - self._buried:
             self._buried.add(leader)
@@ -93,11 +93,11 @@ class _Broker:
 
     def ask(self, request: Any, answer: Any) -> Any:
         request.with_header(1)
-        self._socket.sendall(request.encode(header=True, framed=True))
+        self._socket.sendall(encoded(request))
         with self._socket.makefile("rb") as came:
             size = came.read(_SIZE.size)
             data = size + came.read(*_SIZE.unpack(size))
-        return answer.decode(data, version=request.version, header=True, framed=True)
+        return decoded(answer, data, request.version)
 
 
 def _join_as(leader: str, joined: Any) -> Any:
@@ -127,7 +127,3 @@ def _share_out_nothing(group: str, leader: str, answer: Any) -> Any:
             for one in answer.members
         ],
     )
-
-
-def _read(kind: Any, data: bytes, frame: Frame) -> Any:
-    return kind.decode(data, version=frame.version, header=True, framed=True)

@@ -115,6 +115,16 @@ class Ask:
 Mend = Callable[[Frame], list[Ask]]
 
 
+def decoded(kind: Any, data: bytes, version: int) -> Any:
+    """A request or an answer out of its bytes, with the size before them."""
+    return kind.decode(data, version=version, header=True, framed=True)
+
+
+def encoded(message: Any) -> bytes:
+    """Its bytes, with the size before them."""
+    return bytes(message.encode(header=True, framed=True))
+
+
 def unmended(frame: Frame) -> list[Ask]:
     """The request as it is."""
     return [Ask(frame.data)]
@@ -223,13 +233,13 @@ class Dialogue:
 
     def _led_to_link(self, frame: Frame, given: Callable[[bytes], bytes], came: bytes) -> bytes:
         data = given(came)
-        answer = _NAMING_BROKERS[frame.api].decode(data, version=frame.version, header=True, framed=True)
+        answer = decoded(_NAMING_BROKERS[frame.api], data, frame.version)
         brokers = [broker for broker in _brokers_in(answer) if broker.host]
         if not brokers:
             return data
         for broker in brokers:
             broker.host, broker.port = self._at.host, self._at.port
-        return bytes(answer.encode(header=True, framed=True))
+        return encoded(answer)
 
 
 def _whole(data: bytearray, size: int) -> bytes | None:
@@ -242,7 +252,7 @@ def _told_by(frame: Frame) -> tuple[tuple[str, ...], bool]:
     """Names of the topics that a request is about, and whether it is answered."""
     if frame.api not in _NAMING_TOPICS:
         return (), True
-    request = _NAMING_TOPICS[frame.api].decode(frame.data, version=frame.version, header=True, framed=True)
+    request = decoded(_NAMING_TOPICS[frame.api], frame.data, frame.version)
     topics = request.topic_data if frame.api == ApiKey.Produce else request.topics
     return tuple(topic.name for topic in topics), request.expect_response()
 
@@ -261,23 +271,23 @@ def _asked_what_is_offered(frame: Frame) -> Ask:
         return Ask(frame.data, partial(_offered, version=frame.version))
     oldest = ApiVersionsRequest(version=0)
     oldest.with_header(frame.correlation)
-    return Ask(bytes(oldest.encode(header=True, framed=True)), _refused)
+    return Ask(encoded(oldest), _refused)
 
 
 def _refused(data: bytes) -> bytes:
     """What a broker says that does not know the version of the question; the client then asks in one
     that it knows (KIP-511). Tansu would hang up instead.
     """
-    answer = ApiVersionsResponse.decode(_offered(data, version=0), version=0, header=True, framed=True)
+    answer = decoded(ApiVersionsResponse, _offered(data, version=0), 0)
     answer.error_code = UnsupportedVersionError.errno
     answer.api_keys = [api for api in answer.api_keys if api.api_key == ApiKey.ApiVersions]
-    return bytes(answer.encode(header=True, framed=True))
+    return encoded(answer)
 
 
 def _offered(data: bytes, *, version: int) -> bytes:
     """The APIs and versions that the process is offered: none that could not be followed."""
-    answer = ApiVersionsResponse.decode(data, version=version, header=True, framed=True)
+    answer = decoded(ApiVersionsResponse, data, version)
     answer.api_keys = [api for api in answer.api_keys if api.api_key not in _NOT_OFFERED]
     for api in answer.api_keys:
         api.max_version = min(api.max_version, _OFFERED_UP_TO.get(api.api_key, api.max_version))
-    return bytes(answer.encode(header=True, framed=True))
+    return encoded(answer)

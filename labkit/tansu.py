@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kafka.protocol.api_key import ApiKey
 from kafka.protocol.consumer import (
@@ -25,7 +25,7 @@ from kafka.protocol.producer import InitProducerIdRequest, InitProducerIdRespons
 from kafka.record.util import calc_crc32c
 
 from labkit.groups import Groups
-from labkit.kafkawire import Ask, Frame, unmended
+from labkit.kafkawire import Ask, Frame, decoded, encoded, unmended
 
 if TYPE_CHECKING:
     from labkit.services import TcpAddress
@@ -70,27 +70,27 @@ def _mended(frame: Frame) -> list[Ask]:
 
 
 def _fetch(frame: Frame) -> list[Ask]:
-    request = _read(FetchRequest, frame)
+    request = decoded(FetchRequest, frame.data, frame.version)
     wait = min(max(request.max_wait_ms, LEAST_WAIT_MS), MOST_WAIT_MS)
     if wait == request.max_wait_ms:
         return unmended(frame)
     request.max_wait_ms = wait
-    return [Ask(_written(request))]
+    return [Ask(encoded(request))]
 
 
 def _producer_id(frame: Frame) -> list[Ask]:
     if frame.version >= PRODUCER_ID_FROM:
         return unmended(frame)
-    request = _read(InitProducerIdRequest, frame)
+    request = decoded(InitProducerIdRequest, frame.data, frame.version)
     request.API_VERSION = PRODUCER_ID_FROM
 
     def lowered(data: bytes) -> bytes:
-        answer = InitProducerIdResponse.decode(data, version=PRODUCER_ID_FROM, header=True, framed=True)
+        answer = decoded(InitProducerIdResponse, data, PRODUCER_ID_FROM)
         lower = InitProducerIdResponse(*answer, version=frame.version)  # the same fields in all of them
         lower.with_header(frame.correlation)
-        return _written(lower)
+        return encoded(lower)
 
-    return [Ask(_written(request), lowered)]
+    return [Ask(encoded(request), lowered)]
 
 
 def _produce(frame: Frame) -> list[Ask]:
@@ -99,13 +99,13 @@ def _produce(frame: Frame) -> list[Ask]:
     After a time-out Kafka's own client begins an epoch by itself and does not tell the broker (KIP-360).
     Tansu also answers a producer that wants no acknowledgement; what it says stays here.
     """
-    request, changed = _read(ProduceRequest, frame), False
+    request, changed = decoded(ProduceRequest, frame.data, frame.version), False
     for topic in request.topic_data:
         for partition in topic.partition_data:
             records = _without_later_epochs(bytes(partition.records or b""))
             if records is not None:
                 partition.records, changed = records, True
-    data = _written(request) if changed else frame.data
+    data = encoded(request) if changed else frame.data
     return [Ask(data) if request.expect_response() else Ask(data, lambda _: b"", unasked=True)]
 
 
@@ -138,11 +138,11 @@ def _batches(records: bytes) -> Iterator[tuple[int, int]]:
 
 def _join(frame: Frame) -> list[Ask]:
     """A nameless member, whom Tansu would send away with a name even if it is too old to know why."""
-    request = _read(JoinGroupRequest, frame)
+    request = decoded(JoinGroupRequest, frame.data, frame.version)
     if frame.version >= MEMBER_ID_FROM or request.member_id:
         return unmended(frame)
     request.member_id = f"{request.header.client_id or 'member'}-{uuid.uuid4()}"
-    return [Ask(_written(request))]
+    return [Ask(encoded(request))]
 
 
 def _offsets(frame: Frame) -> list[Ask]:
@@ -150,7 +150,7 @@ def _offsets(frame: Frame) -> list[Ask]:
 
     A fetch tells it right. It goes first, on the same connection, and its answer stays here.
     """
-    request = _read(ListOffsetsRequest, frame)
+    request = decoded(ListOffsetsRequest, frame.data, frame.version)
     wanted = {
         (topic.name, partition.partition_index)
         for topic in request.topics
@@ -174,7 +174,7 @@ class _Ends:
         self._found: dict[tuple[str, int], int] = {}
 
     def note(self, data: bytes) -> bytes:
-        answer = FetchResponse.decode(data, version=_PROBE_VERSION, header=True, framed=True)
+        answer = decoded(FetchResponse, data, _PROBE_VERSION)
         for topic in answer.responses:
             for partition in topic.partitions:
                 if partition.error_code == 0:
@@ -184,13 +184,13 @@ class _Ends:
         return b""
 
     def correct(self, data: bytes) -> bytes:
-        answer = ListOffsetsResponse.decode(data, version=self._version, header=True, framed=True)
+        answer = decoded(ListOffsetsResponse, data, self._version)
         for topic in answer.topics:
             for partition in topic.partitions:
                 where = topic.name, partition.partition_index
                 if where in self._wanted and partition.error_code == 0:
                     partition.offset = self._found.get(where, partition.offset)
-        return _written(answer)
+        return encoded(answer)
 
 
 def _probe(frame: Frame, partitions: set[tuple[str, int]]) -> bytes:
@@ -217,12 +217,4 @@ def _probe(frame: Frame, partitions: set[tuple[str, int]]) -> bytes:
         ],
     )
     request.with_header(frame.correlation)
-    return _written(request)
-
-
-def _read(request: Any, frame: Frame) -> Any:
-    return request.decode(frame.data, version=frame.version, header=True, framed=True)
-
-
-def _written(message: Any) -> bytes:
-    return bytes(message.encode(header=True, framed=True))
+    return encoded(request)

@@ -82,9 +82,9 @@ def names_payment(bench: Bench, exchange: Exchange, refund: Refund) -> None:
     )
 
 
-def expect_paid(bench: Bench, order: Order, *, reading: str, hint: str) -> None:
-    """An order whose key has ended, and not in 402."""
-    bench.has_status(bench.end_of(order), 201, reading=reading, hint=hint, about=order)
+def expect_paid(bench: Bench, wish: Wish, *, reading: str, hint: str) -> None:
+    """A payment or refund whose key has ended, and not in a refusal."""
+    bench.has_status(bench.end_of(wish), 201, reading=reading, hint=hint, about=wish)
 
 
 def replays(

@@ -147,13 +147,13 @@ class Sweep:
         self.bench.arena.sleep(REPEATS_WITHIN_S)
 
     def expect_the_rests(self) -> None:
-        """After a refund has ended 201, what it left can be given back as well, and no more."""
+        """After a refund has ended 201, what it left can be given back as well."""
         done = [visit.wish for visit in self.visits if isinstance(visit.wish, Refund)]
         rests = [self.bench.rest_of(wish) for wish in done if self.bench.end_of(wish).status == 201]
         self.bench.settle(rests, reading=READING, processes=[WEB])
         hint = "what was set aside by a process that died is neither given back nor left"
         for rest in rests:
-            self.bench.has_status(self.bench.end_of(rest), 201, reading=READING, hint=hint, about=rest)
+            self.bench.expect_paid(rest, reading=READING, hint=hint)
 
     def expect_conserved(self, *, reading: str = READING, hint: str | None = None) -> None:
         """As the bench's, with the table of crash points as evidence."""

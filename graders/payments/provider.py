@@ -60,6 +60,8 @@ class Turn:
 AT_ONCE = Turn()
 FAILS = Turn(fails=True)
 CUTS = Turn(cuts=True)
+# What a service says of a failure of the provider that it cannot resolve by itself.
+FOR_NOW = (502, 503, 504)
 
 
 @dataclass

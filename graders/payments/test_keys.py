@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from labkit import check
 
 from .orders import Wish, post
+from .provider import FOR_NOW
 
 if TYPE_CHECKING:
     from .bench import Bench
@@ -17,7 +18,6 @@ TAKEN = "a-payment-is-taken"
 REFUNDS = "a-refund-is-taken"
 REPLAYED = "a-repeated-key-is-replayed"
 LONGEST_KEY = 255
-FOR_NOW = (502, 503, 504)
 # What people write between two words to make one of them.
 JOINTS = (":", "-", "_", "/", "|", ".", "")
 

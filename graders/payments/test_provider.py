@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from labkit import check
 
 from .orders import Order, Refund, post
-from .provider import CUTS, FAILS, Turn
+from .provider import CUTS, FAILS, FOR_NOW, Turn
 
 if TYPE_CHECKING:
     from .bench import Bench
@@ -17,7 +17,6 @@ TAKEN = "a-payment-is-taken"
 REFUNDS = "a-refund-is-taken"
 READING = "When the provider fails"
 SLOW_S = 2.5
-FOR_NOW = (502, 503, 504)
 CHARGED = "the provider has charged it, and says so if it is asked again"
 
 
@@ -150,7 +149,7 @@ def test_a_failing_refund_is_taken_once(bench: Bench) -> None:
     bench.settle(rests, reading=READING)
     for rest in rests:
         hint = "what a refund that was tried twice has left is what one leaves: 900 - 400"
-        bench.has_status(bench.end_of(rest), 201, reading="Refunds", hint=hint, about=rest)
+        bench.expect_paid(rest, reading="Refunds", hint=hint)
     bench.expect_conserved(reading=READING)
 
 

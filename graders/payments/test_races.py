@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from labkit import Exchange, check
 
 from .orders import Order, Wish, post
-from .provider import Turn
+from .provider import FOR_NOW, Turn
 
 if TYPE_CHECKING:
     from .bench import Bench
@@ -19,7 +19,6 @@ REFUNDS = "a-refund-is-taken"
 READING = "The same key at the same time"
 CROWD = 5
 ROUNDS = 2
-FOR_NOW = (502, 503, 504)
 
 
 @check(points=3, kills=["keys-in-memory", "looks-up-then-inserts"], arena="calm", needs=TAKEN)
