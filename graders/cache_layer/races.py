@@ -1,7 +1,7 @@
 """Races brought about at the links: one side is held where it hurts, the other goes on.
 
-Every hold ends within 2 s, since a right service may make the other side wait; then only what has
-settled is judged.
+A hold ends within 2 s where the other side is made to wait, as a right service may; then only what
+has settled is judged.
 """
 
 from __future__ import annotations
