@@ -118,7 +118,7 @@ class Arena:
     def faults(self, service: str) -> Faults:
         """What can be done to one of the services."""
         links = [link for (_, kind), link in self.links.items() if kind == service]
-        return Faults(self.services[service], links, self.tell)
+        return Faults(self.services[service], links, self.tell, own=service in self.setup.breaks)
 
     def link(self, process: str, service: str) -> Link:
         return self.links[process, service]

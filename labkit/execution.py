@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,8 @@ import pytest
 
 from labkit.catalogue import Lab
 from labkit.errors import LabkitError, UnknownName
-from labkit.ground import Ground
+from labkit.ground import Ground, Setup
+from labkit.judging import load_bench
 from labkit.loop import Loop
 from labkit.plugin import GraderPlugin, PlannedCheck
 from labkit.pulse import Pulse
@@ -25,10 +26,11 @@ from labkit.result import CheckResult, Result, SubmissionInfo, Verdict, overall
 from labkit.run import Run
 from labkit.runtime import Runtime
 from labkit.services.choice import choose_provider
+from labkit.services.common import Common, servers_needed
 from labkit.submission import Submission, read_submission
 from labkit.unconfined import Unconfined
 
-__all__ = ["Order", "PlannedCheck", "Watcher", "grade", "planned_checks"]
+__all__ = ["Order", "PlannedCheck", "Watcher", "grade", "planned_checks", "servers_of"]
 
 # What pytest does for its own users and nobody sees here; the last one collects the garbage five times over.
 UNUSED_PLUGINS = ("terminal", "cacheprovider", "junitxml", "warnings", "logging", "unraisableexception")
@@ -101,6 +103,14 @@ def planned_checks(
     return tuple(check for check in checks if not only or check.id in only)
 
 
+def servers_of(lab: Lab, provider: str) -> dict[str, int]:
+    """Kind of service -> how many servers a grading of the lab has at the same time."""
+    names = {check.arena for check in planned_checks(lab)}
+    setups: Mapping[str, Setup] = load_bench(lab.grader).ARENAS
+    broken = {kind: [kind in setups[name].breaks for name in names] for kind in lab.services}
+    return {kind: servers_needed(kind, provider, each) for kind, each in broken.items()}
+
+
 def grade(order: Order, watcher: Watcher | None = None) -> Result:
     """Grade a submission; nothing that was started is left when this returns or raises.
 
@@ -151,11 +161,13 @@ def open_ground(
         pulse = stack.enter_context(Pulse.open(run.clock))
         runtime = stack.enter_context(_runtime(run, submission, kit_python=kit_python, isolate=isolate))
         chosen = choose_provider(provider, run=run, services=submission.lab.services, tell=tell)
+        services = stack.enter_context(Common.opened(chosen.provider))
         ground = Ground(
             run=run,
             loop=loop,
             pulse=pulse,
             provider=chosen.provider,
+            services=services,
             provider_reason=chosen.reason,
             submission=submission,
             runtime=runtime,

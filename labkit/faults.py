@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from labkit.checks import Inconclusive
-from labkit.errors import FaultUnavailable, ServiceDown, ServiceError
+from labkit.errors import FaultUnavailable, LabkitError, ServiceDown, ServiceError
 from labkit.links import Link
 from labkit.services import Service
 
@@ -17,12 +17,16 @@ _PATIENCE_S = 5.0
 class Faults:
     """The faults of one service of an arena.
 
-    `tell` writes a line to the arena's timeline. A fault that this provider cannot do, or that does
+    `tell` writes a line to the arena's timeline. What is done to the server itself takes one that is
+    the arena's `own`: others may have it too. A fault that this provider cannot do, or that does
     not take hold, ends the check as inconclusive: it is nobody's failure.
     """
 
-    def __init__(self, service: Service, links: list[Link], tell: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, service: Service, links: list[Link], tell: Callable[[str, str], None], *, own: bool
+    ) -> None:
         self._service = service
+        self._own = own
         self._links = links
         self._tell = tell
 
@@ -74,6 +78,11 @@ class Faults:
         self._do("started again, empty" if empty else "started again", lambda: self._start(empty=empty))
 
     def _do(self, what: str, act: Callable[[], None]) -> None:
+        if not self._own:
+            raise LabkitError(
+                f"{self._service.kind} may not be {what} here: other arenas may share it",
+                remedy="name it in the `breaks` of the arena's Setup",
+            )
         try:
             act()
         except FaultUnavailable as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from labkit.pulse import Pulse
 from labkit.run import Run
 from labkit.runtime import Runtime
 from labkit.services import Provider, Service
+from labkit.services.common import Common
 from labkit.submission import Submission
 
 MakeOutsider = Callable[[Loop, Callable[[], float]], Outsider]
@@ -31,6 +32,8 @@ class Setup:
     skew       process -> seconds by which its clock is ahead (or, below 0, behind)
     prepare    is given the services and the arena's chance before any process starts, to fill them;
                what it returns is the arena's `prepared`; if that has a `close`, it is called at the end
+    breaks     kinds of services that its checks stop, freeze or empty: of these it has servers of its
+               own, while others may be shared by the arenas of a grading
     outsiders  environment variable -> makes the outside party whose address it holds, from the kit's
                loop and the grading's clock; a process has an address of its own for each
     """
@@ -40,6 +43,7 @@ class Setup:
     exclusive: bool = False
     width: int = 8
     skew: Mapping[str, float] = field(default_factory=dict)
+    breaks: Collection[str] = ()
     prepare: Callable[[Mapping[str, Service], random.Random], Any] | None = None
     outsiders: Mapping[str, MakeOutsider] = field(default_factory=dict)
 
@@ -52,6 +56,7 @@ class Setup:
 class Ground:
     """What all arenas of a grading share.
 
+    services  opens them for arenas
     starting  lets only as many processes start at once as the machine has processors
     healthy   set when the first of all processes has become healthy
     stopping  set when the grading is being given up
@@ -61,6 +66,7 @@ class Ground:
     loop: Loop
     pulse: Pulse
     provider: Provider
+    services: Common
     provider_reason: str
     submission: Submission
     runtime: Runtime

@@ -45,10 +45,10 @@ ARENAS = {
     # lives so long that nothing expires while a check runs; absences' above the 10 s of guards
     "long": _setup(ttl=60, negative_ttl=20, replicas=2, width=3),
     "short": _setup(ttl=2, negative_ttl=1, replicas=1),
-    "counted": _setup(ttl=60, negative_ttl=20, replicas=2, exclusive=True),
+    "counted": _setup(ttl=60, negative_ttl=20, replicas=2, exclusive=True, breaks=["postgres"]),
     "races": _setup(ttl=60, negative_ttl=20, replicas=2, exclusive=True),
-    "outage": _setup(ttl=1, negative_ttl=1, replicas=2, exclusive=True),
-    "away": _setup(ttl=1, negative_ttl=1, replicas=1, exclusive=True),
+    "outage": _setup(ttl=1, negative_ttl=1, replicas=2, exclusive=True, breaks=["redis"]),
+    "away": _setup(ttl=1, negative_ttl=1, replicas=1, exclusive=True, breaks=["postgres"]),
     "crash": _setup(ttl=1, negative_ttl=1, replicas=3, exclusive=True),
 }
 

@@ -48,8 +48,8 @@ ARENAS = {
     "commits": _setup("commits", web=1, relay=1, exclusive=True),
     "outside": _setup("outside", web=1, relay=1, exclusive=True),
     "staged": _setup("staged", web=2, relay=1, exclusive=True),
-    "events": _setup("events", web=2, relay=1, exclusive=True),
-    "outage": _setup("outage", web=3, relay=1, exclusive=True),
+    "events": _setup("events", web=2, relay=1, exclusive=True, breaks=["kafka"]),
+    "outage": _setup("outage", web=3, relay=1, exclusive=True, breaks=["postgres"]),
 }
 
 

@@ -56,12 +56,14 @@ def _setup(
 
 ARENAS = {
     "steady": _setup("steady", webs=2, workers=2, n=4, b=200, c=8, session=3000, width=5),
-    "alone": _setup("alone", n=3, b=300, c=3, session=2000, exclusive=True),
+    "alone": _setup("alone", n=3, b=300, c=3, session=2000, exclusive=True, breaks=["postgres"]),
     "stops": _setup("stops", webs=2, workers=1, n=3, b=1500, c=4, session=2000, exclusive=True),
     "killed": _setup("killed", workers=2, n=4, b=100, c=4, session=2000, exclusive=True),
     "frozen": _setup("frozen", workers=2, n=4, b=100, c=4, session=2000, exclusive=True),
     "churn": _setup("churn", workers=3, n=4, b=60, c=4, session=2000, exclusive=True),
-    "outage": _setup("outage", webs=2, workers=1, n=3, b=60, c=4, session=2000, exclusive=True),
+    "outage": _setup(
+        "outage", webs=2, workers=1, n=3, b=60, c=4, session=2000, exclusive=True, breaks=["kafka"]
+    ),
 }
 
 

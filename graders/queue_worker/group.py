@@ -17,14 +17,16 @@ from kafka import KafkaConsumer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import InconsistentGroupProtocolError, KafkaError
 
+from labkit import CheckFailed
+
 from .jobs import Job
 from .topics import PARTITIONS
 
 if TYPE_CHECKING:
     from .bench import Bench
 
-READY_WITHIN_S = 12.0
-ROUNDS = 4
+READY_WITHIN_S = 15.0
+ROUNDS = 5
 ASSIGNED_WITHIN_S = 6.0
 FETCHED_LATELY_S = 3.0
 # What clients in all languages call their ways to share out partitions.
@@ -56,8 +58,27 @@ def _probe(bench: Bench) -> None:
             probes[number] += bench.write(_probing(bench), partition=number)
         if bench.wait(lambda: not silent(), within=READY_WITHIN_S / ROUNDS):
             return
-    last = [jobs[-1] for number, jobs in probes.items() if number in silent()]
-    bench.succeed(last, within=READY_WITHIN_S / ROUNDS, hint="no worker delivers what lies on the topic")
+    late = silent()
+    if not late:
+        return
+    bench.missed = True
+    raise CheckFailed(
+        expected=f"jobs of all {PARTITIONS} partitions delivered within {READY_WITHIN_S:g} s",
+        observed=f"none of partition {', '.join(map(str, late))}",
+        hint=_what_to_do_next(bench),
+        evidence=bench.story([], jobs=[probes[late[0]][0]], output=True),
+        reading="Deliveries",
+    )
+
+
+def _what_to_do_next(bench: Bench) -> str:
+    links = [bench.arena.link(worker, "kafka") for worker in bench.workers]
+    asked = {message.api for link in links for message in link.messages}
+    if not asked:
+        return "no worker has asked Kafka for anything: begin with a consumer of JOBS_TOPIC in JOBS_GROUP"
+    if "Fetch" not in asked:
+        return "the workers ask Kafka for no records: do they join JOBS_GROUP, and are given partitions?"
+    return "the workers ask Kafka for records: each goes to SINK_URL next"
 
 
 def _probing(bench: Bench) -> Job:
@@ -121,6 +142,8 @@ def _gets_assignment(bench: Bench) -> bool:
         partition_assignment_strategy=[_assignor(name) for name in ASSIGNORS],
     )
     try:
+        # Known before it joins: it loses a join that it begins when it learns of them.
+        consumer.partitions_for_topic(bench.topics.jobs.name)
         return bench.wait(lambda: _assigned(consumer), within=ASSIGNED_WITHIN_S + 2 * bench.session_s)
     except InconsistentGroupProtocolError:
         raise

@@ -51,8 +51,8 @@ ARENAS = {
     "trickle": _setup(limit=3, window_ms=4_450, replicas=1, skew={"web-1": 1.0}),
     # clocks that differ by half a window
     "clocks": _setup(limit=10, window_ms=3_000, replicas=2, skew={"web-1": 0.75, "web-2": -0.75}),
-    "lifecycle": _setup(limit=10, window_ms=600_000, replicas=2, exclusive=True),
-    "outage": _setup(limit=10, window_ms=600_000, replicas=1, exclusive=True),
+    "lifecycle": _setup(limit=10, window_ms=600_000, replicas=2, exclusive=True, breaks=["redis"]),
+    "outage": _setup(limit=10, window_ms=600_000, replicas=1, exclusive=True, breaks=["redis"]),
     "crash": _setup(limit=10, window_ms=1_000, replicas=2, exclusive=True),
 }
 

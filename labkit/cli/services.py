@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import psutil
     from rich.table import Table
 
+    from labkit.catalogue import Lab
     from labkit.services.pool import Pool
 
 _CHOICES = ("auto", "containers", "embedded")
@@ -37,6 +39,8 @@ def services() -> None:
 )
 def up(labs: tuple[str, ...], *, wanted: str) -> None:
     """Start what a grading of LAB (default: of any lab) needs, and leave it running."""
+    from labkit.catalogue import find_lab
+    from labkit.catalogue import labs as all_labs
     from labkit.services.choice import choose_kind
     from labkit.services.pool import IDLE_S, clear_after, launch, read_pool
 
@@ -49,9 +53,11 @@ def up(labs: tuple[str, ...], *, wanted: str) -> None:
             )
         click.echo(f"{_gone(pool)}: clearing up after them")
         clear_after(pool)
-    counts = _needed(labs)
-    kind, why = choose_kind(wanted, list(counts), lambda text: click.echo(text, err=True))
+    chosen = [find_lab(slug) for slug in labs] or list(all_labs().values())
+    kinds = sorted({kind for lab in chosen for kind in lab.services})
+    kind, why = choose_kind(wanted, kinds, lambda text: click.echo(text, err=True))
     click.echo(f"services: {why}")
+    counts = _needed(chosen, kind)
     began = time.monotonic()
     launch(kind, counts)
     ready = ", ".join(f"{count} {kind.capitalize()}" for kind, count in counts.items())
@@ -59,17 +65,14 @@ def up(labs: tuple[str, ...], *, wanted: str) -> None:
     click.echo(f"`lab services down` ends them, and so do {IDLE_S / 3600:.0f} hours without a grading")
 
 
-def _needed(slugs: tuple[str, ...]) -> dict[str, int]:
+def _needed(labs: Sequence[Lab], provider: str) -> dict[str, int]:
     """Kind of service -> the most that a grading of one of the labs has at the same time."""
-    from labkit.catalogue import find_lab
-    from labkit.catalogue import labs as all_labs
-    from labkit.execution import planned_checks
+    from labkit.execution import servers_of
 
     counts: dict[str, int] = {}
-    for lab in [find_lab(slug) for slug in slugs] or all_labs().values():
-        arenas = len({check.arena for check in planned_checks(lab)})
-        for kind in lab.services:
-            counts[kind] = max(counts.get(kind, 0), arenas)
+    for lab in labs:
+        for kind, count in servers_of(lab, provider).items():
+            counts[kind] = max(counts.get(kind, 0), count)
     return counts
 
 

@@ -16,6 +16,7 @@ from labkit.errors import FaultUnavailable, ServiceDown
 from labkit.links import Link
 from labkit.loop import Loop
 from labkit.services import Address, Provider, UnixAddress
+from labkit.services.common import Common
 from labkit.services.loans import LentHost
 from labkit.traps import Way
 
@@ -145,12 +146,17 @@ def is_flushed(ground: Ground, kind: str) -> str:
 
 
 def is_apart(ground: Ground, kind: str) -> str:
-    mark = written(ground, kind)
-    with ground.provider.open(kind) as another:
-        if another.host.address != ground.services[kind].host.address:
+    mark = new_mark()
+    with (
+        Common.opened(ground.provider) as common,
+        common.open(kind, broken=False) as one,
+        common.open(kind, broken=False) as another,
+    ):
+        TALK[kind].write(one, mark)
+        if another.host.address != one.host.address:
             assert not TALK[kind].holds(another, mark)
             return "a server each"
-        return "no" if TALK[kind].holds(another, mark) else "a database each"
+        return "names of its own on one server" if TALK[kind].holds(another, mark) else "a database each"
 
 
 def is_removed(ground: Ground, kind: str) -> str:

@@ -24,9 +24,6 @@ logger = logging.getLogger(__name__)
 
 POLL_MS = 50
 PAUSE_S = 0.5
-# kafka-python forgets to ask for a topic that is subscribed to while it waits for an answer about none: its
-# group then shares out no partitions, until the next look.
-METADATA_AGE_MS = 2000
 # A partition with so many records at work is read no further for the time being.
 MOST_OPEN, READ_AGAIN_AT = 5000, 2500
 # SIGTERM leaves 8 s: a delivery of 2 s, a booking of 2.5 s, the commit, the farewell.
@@ -59,6 +56,7 @@ class Worker:
         self._assignments = Assignments(lanes)
         self._committed: dict[TopicPartition, int] = {}
         consumer.subscribe([topic], listener=self._assignments)
+        self._topic = topic
 
     def run(self, stopped: Event) -> None:
         while not stopped.is_set():
@@ -71,6 +69,11 @@ class Worker:
                 stopped.wait(PAUSE_S)
 
     def _read(self) -> None:
+        # kafka-python joins again when it learns of a topic's partitions, and forgets that if `poll` ends
+        # meanwhile: it is in the group then, and has nothing. So it learns of them before it joins.
+        if not self._consumer.partitions_for_topic(self._topic):
+            time.sleep(PAUSE_S)
+            return
         batches = self._consumer.poll(timeout_ms=POLL_MS)
         for partition, records in batches.items():
             if partition not in self._assignments.new:
@@ -157,7 +160,6 @@ def _connect(settings: Settings, stopped: Event) -> KafkaConsumer | None:
                 session_timeout_ms=settings.session_timeout_ms,
                 heartbeat_interval_ms=max(settings.session_timeout_ms // 5, 1),
                 fetch_max_wait_ms=100,
-                metadata_max_age_ms=METADATA_AGE_MS,
                 request_timeout_ms=10_000,
                 reconnect_backoff_max_ms=500,
                 bootstrap_timeout_ms=2000,
