@@ -231,6 +231,10 @@ def refund_announced_first(story: Story) -> None:
     story.records.reverse()
 
 
+def refund_on_another_partition(story: Story) -> None:
+    story.records[1] = replace(story.records[1], partition=1)
+
+
 def keyed_by_the_order(story: Story) -> None:
     story.records[0] = replace(story.records[0], key=story.first.order_id)
 
@@ -262,6 +266,7 @@ MISTAKES: dict[Callable[[Story], None], str] = {
     announced_under_a_new_id: "nothing_else_announced",
     repeated_with_another_amount: "repeats_are_identical",
     refund_announced_first: "in_order",
+    refund_on_another_partition: "on_one_partition",
     keyed_by_the_order: "well_told",
     without_a_currency: "well_told",
     no_json: "well_told",

@@ -130,6 +130,22 @@ def in_order(settled: Settled) -> Breach | None:
     return None
 
 
+def on_one_partition(settled: Settled) -> Breach | None:
+    """All that is told of one payment is on one partition: elsewhere no order holds."""
+    places: dict[str, int] = {}
+    for record in settled.records:
+        place = places.setdefault(str(record.told("payment_id")), record.partition)
+        if record.partition != place:
+            return Breach(
+                expected=f"all events of the payment {record.told('payment_id')} on one partition",
+                observed=f"on the partitions {place} and {record.partition}",
+                reading="Events",
+                hint="the key decides the partition: leave that to your client",
+                wish=_wish_of(settled, Event.of(record.value or {})),
+            )
+    return None
+
+
 @dataclass(frozen=True)
 class Totals:
     """Cents taken less cents given back, as each of the three tells it."""
@@ -161,7 +177,14 @@ def conserved(settled: Settled) -> Breach | None:
     return Breach(expected, f"{found.answers} in the API, {found.events} from the events", "The laws")
 
 
-ANNOUNCED = (well_told, repeats_are_identical, nothing_else_announced, in_order, conserved)
+ANNOUNCED = (
+    well_told,
+    repeats_are_identical,
+    nothing_else_announced,
+    on_one_partition,
+    in_order,
+    conserved,
+)
 
 
 def _firsts(records: Iterable[Record]) -> list[Record]:

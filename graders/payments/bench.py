@@ -93,6 +93,7 @@ class Bench:
     random_history = scenario.random_history
     meet_at_each_statement = races.meet_at_each_statement
     hold_each_commit = races.hold_each_commit
+    commit_behind_the_relay = races.commit_behind_the_relay
     story = story
 
     # Making wishes.

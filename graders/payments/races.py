@@ -6,15 +6,16 @@ is judged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from labkit import Exchange, Inconclusive, Way
 
 from .boundaries import Boundary, next_commit, reaches
 from .orders import Order, Wish
+from .points import publishes_to
 from .provider import Turn
 from .survey import idle_texts, survey
 
@@ -28,6 +29,7 @@ MOST_STEPS = 4 * TOGETHER
 REACHED_WITHIN_S = 1.0
 PATIENCE_S = 1.2
 MOST_COMMITS = 4
+LATER = 3
 # Nobody is held up by these: who waits so long is waited for.
 CHARGED_WITHIN_S = 5.0
 OVERTAKEN_WITHIN_S = 1.9
@@ -68,6 +70,7 @@ def _meet(
 
 def hold_each_commit(bench: Bench) -> None:
     """Hold each COMMIT of a payment that comes after its charge, while later ones are paid and announced."""
+    _warm_up(bench, LATER)
     idle = idle_texts(bench)[HELD]
     for nth in range(1, MOST_COMMITS + 1):
         tries = (_hold_commit(bench, nth=nth, idle=idle) for _ in range(TRIES))
@@ -77,26 +80,74 @@ def hold_each_commit(bench: Bench) -> None:
 
 def _hold_commit(bench: Bench, *, nth: int, idle: frozenset[str]) -> bool | None:
     """Whether there was such a COMMIT; None where a starved machine may have kept the later ones back."""
-    slow, later = bench.lone_order(), [bench.lone_order() for _ in range(3)]
-    gate = bench.provider.gate()
-    bench.provider.script(slow.source, Turn(done=gate))
-    paying = [(slow, bench.wish_for(slow, HELD))]
-    bench.arena.wait_for(gate.reached.is_set, paying[0][1].done, within=CHARGED_WITHIN_S)
+    later, overtaken = [bench.lone_order() for _ in range(LATER)], False
+    with _slow_commit(bench, nth=nth, idle=idle) as slow:
+        begin = bench.arena.clock()
+        if slow.held:
+            paying = [(order, bench.wish_for(order, FREE)) for order in later]
+            overtaken = _is_overtaken(bench, paying)
+            slow.paying += paying
+    slow.expect_answers(bench)
+    starved = bench.arena.starved_between(begin, bench.arena.clock())
+    return None if slow.held and starved and not overtaken else slow.held
+
+
+def commit_behind_the_relay(bench: Bench) -> None:
+    """Let each COMMIT of a payment come while a later one is published, before it is marked as that."""
+    _warm_up(bench, 1)
+    idle = idle_texts(bench)[HELD]
+    for nth in range(1, MOST_COMMITS + 1):
+        with ExitStack() as publishing:
+            with _slow_commit(bench, nth=nth, idle=idle) as slow:
+                if slow.held:
+                    links = [bench.arena.link(process, "kafka") for process in bench.processes]
+                    traps = [link.trap(publishes_to(bench), way=Way.BACK) for link in links]
+                    caught = [publishing.enter_context(trap).caught.is_set for trap in traps]
+                    later = bench.lone_order()
+                    slow.paying.append((later, bench.wish_for(later, FREE)))
+                    bench.arena.wait_for(*caught, within=OVERTAKEN_WITHIN_S)
+            bench.arena.wait_for(slow.waiting.done, within=PATIENCE_S)
+        slow.expect_answers(bench)
+        if not slow.held:
+            break
+
+
+def _warm_up(bench: Bench, count: int) -> None:
+    """So many payments at once: what prepares a new connection may wait for a transaction that is open."""
+    orders = [bench.lone_order() for _ in range(count)]
+    for order, each in [(order, bench.wish_for(order, FREE)) for order in orders]:
+        bench.has_status(bench.came(order, each), 201, reading="The relay", about=order)
+
+
+class _Slow:
+    """A payment of which a COMMIT is slow, or none was `held`, and what is paid meanwhile."""
+
+    def __init__(self, order: Order, waiting: Future[Exchange]) -> None:
+        self.held = False
+        self.waiting = waiting
+        self.paying = [(order, waiting)]
+
+    def expect_answers(self, bench: Bench) -> None:
+        for order, each in self.paying:
+            answer = bench.came(order, each)
+            bench.has_status(answer, 201, 409, *range(500, 600), reading="The relay", about=order)
+
+
+@contextmanager
+def _slow_commit(bench: Bench, *, nth: int, idle: frozenset[str]) -> Iterator[_Slow]:
+    """For the block, the nth COMMIT after the charge of a payment has not reached Postgres."""
+    order, gate = bench.lone_order(), bench.provider.gate()
+    bench.provider.script(order.source, Turn(done=gate))
+    slow = _Slow(order, bench.wish_for(order, HELD))
+    bench.arena.wait_for(gate.reached.is_set, slow.waiting.done, within=CHARGED_WITHIN_S)
     with bench.arena.link(HELD, "postgres").trap(next_commit(idle, nth=nth), way=Way.THERE) as trap:
         gate.open()
-        bench.arena.wait_for(trap.caught.is_set, paying[0][1].done, within=CHARGED_WITHIN_S)
-        held = trap.caught.is_set()
-        begin, overtaken = bench.arena.clock(), False
-        if held:
-            bench.arena.tell(HELD, f"COMMIT number {nth} after the charge of {slow.order_id} held")
-            paying += [(order, bench.wish_for(order, FREE)) for order in later]
-            overtaken = _is_overtaken(bench, paying[1:])
+        bench.arena.wait_for(trap.caught.is_set, slow.waiting.done, within=CHARGED_WITHIN_S)
+        slow.held = trap.caught.is_set()
+        if slow.held:
+            bench.arena.tell(HELD, f"COMMIT number {nth} after the charge of {order.order_id} held")
+        yield slow
     bench.arena.tell(HELD, "let go")
-    for order, each in paying:
-        answer = bench.came(order, each)
-        bench.has_status(answer, 201, 409, *range(500, 600), reading="The relay", about=order)
-    starved = bench.arena.starved_between(begin, bench.arena.clock())
-    return None if held and starved and not overtaken else held
 
 
 def _is_overtaken(bench: Bench, later: Sequence[tuple[Order, Future[Exchange]]]) -> bool:

@@ -25,11 +25,12 @@ IDLE = "SET idle_in_transaction_session_timeout = 6000"
 # Whoever has locked the position is the relay that works.
 POSITION = "SELECT xid::text, id FROM published FOR UPDATE SKIP LOCKED"
 # Ids are drawn before COMMIT, so a smaller one may become visible after a larger one: a position that goes
-# by them would skip it. Here it goes by transactions, and only as far as all before have ended.
+# by them would skip it. Here it goes by transactions, and only as far as all before have ended; in the order
+# of the column, not of what is selected of it: as a text, 1000 comes before 999.
 NEXT = """
 SELECT xid::text, id, payment_id::text, value FROM events
 WHERE (xid, id) > (CAST(:xid AS xid8), CAST(:id AS bigint)) AND xid < pg_snapshot_xmin(pg_current_snapshot())
-ORDER BY xid, id LIMIT 500
+ORDER BY events.xid, events.id LIMIT 500
 """
 MOVE = "UPDATE published SET xid = CAST(:xid AS xid8), id = :id"
 
