@@ -92,13 +92,29 @@ def test_a_refund_cut_at_commit_converges(bench: Bench) -> None:
     bench.expect_conserved(reading=POSTGRES)
 
 
-@check(points=2, kills=["health-asks-postgres", "hangs-without-postgres"], arena="outage", needs=TAKEN)
+@check(
+    points=2,
+    kills=["health-asks-postgres", "hangs-without-postgres", "a-success-that-cannot-be-booked"],
+    arena="outage",
+    needs=TAKEN,
+)
 def test_without_postgres_is_a_5xx(bench: Bench) -> None:
     """With Postgres silent /healthz is 200, and requests end in a 5xx in their time, told as a problem."""
-    order, later = bench.lone_order(), bench.lone_order()
+    order, charged, later = (bench.lone_order() for _ in range(3))
     bench.settle([order], reading=POSTGRES)  # the first request after another check's outage may fail
     id = bench.id_of(order, bench.end_of(order))
+    gate = bench.provider.gate()
+    bench.provider.script(charged.source, Turn(done=gate))
+    waiting = bench.wish_for(charged, "web-3")
+    bench.arena.wait_for(gate.reached.is_set, waiting.done, within=2.0)
     with bench.arena.faults("postgres").paused():
+        gate.open()
         bench.fails_for_now(later, id, order)
-    bench.settle([later], reading=POSTGRES)
+        answer = bench.came(charged, waiting)
+    bench.has_status(answer, 201, *FOR_NOW, reading=POSTGRES, about=charged)
+    bench.settle([charged, later], reading=POSTGRES)
+    hint = "the money was taken, and nothing could be booked: that is no success yet"
+    bench.expect_paid(charged, reading=POSTGRES, hint=hint)
+    shown = bench.read(charged, bench.id_of(charged, bench.end_of(charged)), "web-3")
+    bench.has_status(shown, 200, reading=POSTGRES, hint=hint, about=charged)
     bench.expect_conserved(reading=POSTGRES)
