@@ -87,6 +87,8 @@ class Bench:
     pays_everywhere = outages.pays_everywhere
     pays_without_kafka = outages.pays_without_kafka
     cut_at_each_commit = outages.cut_at_each_commit
+    cut_at_all_commits = outages.cut_at_all_commits
+    expect_booked = outages.expect_booked
     fails_for_now = outages.fails_for_now
     left_open = outages.left_open
     ends_what_was_left_open = outages.ends_what_was_left_open

@@ -117,6 +117,32 @@ def _cut_at_commit(bench: Bench, wish: Wish, *, way: Way, nth: int, idle: frozen
     return trap.caught.is_set()
 
 
+def cut_at_all_commits(bench: Bench) -> None:
+    """Cut web-1's link to Postgres at whatever COMMIT comes after a charge, until the request is answered."""
+    idle, order, gate = idle_texts(bench)[CUT_OFF], bench.lone_order(), bench.provider.gate()
+    bench.provider.script(order.source, Turn(done=gate))
+    waiting = bench.wish_for(order, CUT_OFF)
+    bench.arena.wait_for(gate.reached.is_set, waiting.done, within=REACHED_WITHIN_S)
+    bench.arena.tell(CUT_OFF, f"cut off from Postgres at each COMMIT after the charge of {order.order_id}")
+    while not waiting.done():
+        with bench.arena.link(CUT_OFF, "postgres").trap(next_commit(idle, nth=1), way=Way.THERE) as trap:
+            gate.open()
+            bench.arena.wait_for(trap.caught.is_set, waiting.done, within=REACHED_WITHIN_S)
+            trap.cut()
+    answer = bench.came(order, waiting)
+    bench.has_status(answer, 201, 409, *range(500, 600), reading="When Postgres fails", about=order)
+    bench.settle([order], reading="When Postgres fails", processes=[CUT_OFF])
+    bench.expect_booked(order, CUT_OFF)
+
+
+def expect_booked(bench: Bench, order: Order, process: str) -> None:
+    """A payment that has ended, and not in a refusal, is there."""
+    hint = "the money was taken: it is a success as soon as that is booked, and not before"
+    bench.expect_paid(order, reading="When Postgres fails", hint=hint)
+    shown = bench.read(order, bench.id_of(order, bench.end_of(order)), process)
+    bench.has_status(shown, 200, reading="When Postgres fails", hint=hint, about=order)
+
+
 def fails_for_now(bench: Bench, order: Order, paid_id: str, paid: Order) -> None:
     """While a service is gone: a payment and a GET end in a 5xx, in their time; health is 200."""
     waiting = bench.wish_for(order, "web-1")
