@@ -116,7 +116,8 @@ def _warm_up(bench: Bench, count: int) -> None:
     """So many payments at once: what prepares a new connection may wait for a transaction that is open."""
     orders = [bench.lone_order() for _ in range(count)]
     for order, each in [(order, bench.wish_for(order, FREE)) for order in orders]:
-        bench.has_status(bench.came(order, each), 201, reading="The relay", about=order)
+        bench.heard(order, each.result())
+    bench.settle(orders, reading="The relay", processes=[FREE])
 
 
 class _Slow:
