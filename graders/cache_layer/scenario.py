@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LENGTH_S = 2.5
 ENOUGH_READS = 30
 LEAST_READS = 10
+FRESH_S = 0.4
 WRITER_EVERY_S = 0.06
 READER_EVERY_S = 0.03
 # A replica that has lost Redis may do without it for so long after it is back.
@@ -54,7 +55,9 @@ class Judged:
 
     @property
     def telling(self) -> int:
-        """Reads that a wrong cache could have got wrong: the newest write that binds them is another's."""
+        """Reads that a wrong cache could have got wrong: the newest write that binds them is another's, and
+        so fresh that what is older is not over yet.
+        """
         return sum(_tells(read, self.writes) for read in self.reads)
 
 
@@ -207,7 +210,7 @@ class Scenario:
 def _tells(read: Read, writes: Sequence[Write]) -> bool:
     binding = [write for write in writes if write.binds(read)]
     newest = max(binding, key=lambda write: write.version or 0, default=None)
-    return newest is not None and newest.process != read.process
+    return newest is not None and newest.process != read.process and read.sent - newest.received < FRESH_S
 
 
 def batched(numbers: list[float]) -> Iterator[tuple[float, float, float]]:
