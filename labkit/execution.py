@@ -105,9 +105,8 @@ def planned_checks(
 
 def servers_of(lab: Lab, provider: str) -> dict[str, int]:
     """Kind of service -> how many servers a grading of the lab has at the same time."""
-    names = {check.arena for check in planned_checks(lab)}
-    setups: Mapping[str, Setup] = load_bench(lab.grader).ARENAS
-    broken = {kind: [kind in setups[name].breaks for name in names] for kind in lab.services}
+    arenas: Mapping[str, Setup] = load_bench(lab.grader).ARENAS
+    broken = {kind: [kind in setup.breaks for setup in arenas.values()] for kind in lab.services}
     return {kind: servers_needed(kind, provider, each) for kind, each in broken.items()}
 
 
@@ -166,7 +165,6 @@ def open_ground(
             run=run,
             loop=loop,
             pulse=pulse,
-            provider=chosen.provider,
             services=services,
             provider_reason=chosen.reason,
             submission=submission,
@@ -239,7 +237,7 @@ def _result(
     return Result(
         lab=order.lab.slug,
         kit_version=metadata.version("portfolio-labkit"),
-        provider=ground.provider.name,
+        provider=ground.services.provider,
         seed=order.seed,
         submission=graded,
         started_at=started_at.isoformat(timespec="seconds"),

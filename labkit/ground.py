@@ -13,7 +13,7 @@ from labkit.outsiders import Outsider
 from labkit.pulse import Pulse
 from labkit.run import Run
 from labkit.runtime import Runtime
-from labkit.services import Provider, Service
+from labkit.services import Service
 from labkit.services.common import Common
 from labkit.submission import Submission
 
@@ -65,7 +65,6 @@ class Ground:
     run: Run
     loop: Loop
     pulse: Pulse
-    provider: Provider
     services: Common
     provider_reason: str
     submission: Submission

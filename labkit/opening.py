@@ -14,7 +14,6 @@ from labkit.links import Link
 from labkit.outsiders import Entrance
 from labkit.processes import Process, run_to_end
 from labkit.runtime import Command, Place
-from labkit.services import Service
 from labkit.submission import MIGRATE
 
 MIGRATE_DEADLINE_S = 600.0
@@ -31,7 +30,8 @@ def open_arena(ground: Ground, setup: Setup, *, chance: random.Random, first: bo
     """
     with ExitStack() as stack:
         kinds = ground.submission.lab.services
-        opening = [partial(_open_service, ground, setup, kind, stack) for kind in kinds]
+        ways = [ground.services.open(kind, broken=kind in setup.breaks) for kind in kinds]
+        opening = [partial(stack.enter_context, way) for way in ways]
         services = dict(zip(kinds, side_by_side(opening), strict=True))
         processes: dict[str, Process] = {}
         client = stack.enter_context(
@@ -56,10 +56,6 @@ def open_arena(ground: Ground, setup: Setup, *, chance: random.Random, first: bo
         _lay_out(ground, arena)
         arena.start_all()
         yield arena
-
-
-def _open_service(ground: Ground, setup: Setup, kind: str, stack: ExitStack) -> Service:
-    return stack.enter_context(ground.services.open(kind, broken=kind in setup.breaks))
 
 
 def _lay_out(ground: Ground, arena: Arena) -> None:

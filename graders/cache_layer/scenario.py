@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LENGTH_S = 2.5
 ENOUGH_READS = 30
 LEAST_READS = 10
+# A copy kept for a moment is still there so soon after the write that it misses.
 FRESH_S = 0.4
 WRITER_EVERY_S = 0.06
 READER_EVERY_S = 0.03

@@ -97,36 +97,36 @@ def nothing_else_announced(settled: Settled) -> Breach | None:
             near = next((one for one in wanted if _alike(one, event)), None)
             expected = f"an event that says {_tell(near)}" if near else "no event but those of successes"
             hint = None if near else "only what has been committed as a success is announced"
-            return Breach(expected, _tell(event), "Events", hint, _wish_of(settled, event))
+            return Breach(expected, _tell(event), "Events", hint, _wish_of(settled, event.order_id))
         if seen[event] > wanted[event]:
             return Breach(
                 expected=f"one event_id for {_tell(event)}",
                 observed=f"{seen[event]}",
                 reading="The relay",
                 hint="a consumer knows a repeated event by its id alone: keep it with the event",
-                wish=_wish_of(settled, event),
+                wish=_wish_of(settled, event.order_id),
             )
     return None
 
 
 def in_order(settled: Settled) -> Breach | None:
-    """Of one payment, its success is announced before its refunds."""
-    refunded: dict[tuple[int, str], Record] = {}
-    begun: set[tuple[int, str]] = set()
+    """Of one payment, its success is announced before its refunds: all on one partition, by now."""
+    refunded: dict[str, Record] = {}
+    begun: set[str] = set()
     for record in settled.records:
-        where = record.partition, str(record.told("payment_id"))
-        if record.told("type") == SUCCEEDED and where not in begun:
-            begun.add(where)
-            if where in refunded:
+        payment = str(record.told("payment_id"))
+        if record.told("type") == SUCCEEDED and payment not in begun:
+            begun.add(payment)
+            if payment in refunded:
                 return Breach(
-                    expected=f"{SUCCEEDED} before {REFUNDED} of the payment {where[1]}",
-                    observed=f"at offset {record.offset}, after {refunded[where].offset}",
+                    expected=f"{SUCCEEDED} before {REFUNDED} of the payment {payment}",
+                    observed=f"at offset {record.offset}, after {refunded[payment].offset}",
                     reading="The relay",
                     hint="what belongs to one payment is sent in the order in which it was committed",
-                    wish=_wish_of(settled, Event.of(record.value or {})),
+                    wish=_wish_of(settled, record.told("order_id")),
                 )
         elif record.told("type") == REFUNDED:
-            refunded.setdefault(where, record)
+            refunded.setdefault(payment, record)
     return None
 
 
@@ -141,7 +141,7 @@ def on_one_partition(settled: Settled) -> Breach | None:
                 observed=f"on the partitions {place} and {record.partition}",
                 reading="Events",
                 hint="the key decides the partition: leave that to your client",
-                wish=_wish_of(settled, Event.of(record.value or {})),
+                wish=_wish_of(settled, record.told("order_id")),
             )
     return None
 
@@ -195,9 +195,9 @@ def _firsts(records: Iterable[Record]) -> list[Record]:
     return list(found.values())
 
 
-def _wish_of(settled: Settled, event: Event) -> Order | None:
+def _wish_of(settled: Settled, order_id: object) -> Order | None:
     orders = (order_of(ended.wish) for ended in settled.orders)
-    return next((order for order in orders if order.order_id == event.order_id), None)
+    return next((order for order in orders if order.order_id == order_id), None)
 
 
 def _alike(one: Event, other: Event) -> bool:

@@ -8,11 +8,22 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from labkit import Arena, CheckFailed, EvidenceRow, Exchange, Request, Setup, answered, expect, is_problem
+from labkit import (
+    Arena,
+    CheckFailed,
+    EvidenceRow,
+    Exchange,
+    Gate,
+    Request,
+    Setup,
+    answered,
+    expect,
+    is_problem,
+)
 
 from . import answers, conservation, crash, outages, races, scenario, settling
 from .orders import Order, Refund, Wish, Wishes, is_replay, json_of, post, read
-from .provider import Provider
+from .provider import Provider, Turn
 from .settling import is_end
 from .stock import Stock, stocked
 from .story import row_of, story
@@ -23,6 +34,7 @@ DOUBT_AFTER_S = 0.3
 # Longer together than anybody may hold on to what it has learnt of others while it was starved.
 REPEATS, REPEATS_EVERY_S = 4, 1.5
 SLOWER_S = 0.1
+AT_PROVIDER_WITHIN_S = 5.0
 # What a service may say because it is starved. Any other answer has nothing to do with time.
 BUSY = (408, 409, 429, 500, 502, 503, 504)
 # Short, as whoever finishes what a dead process began may have to wait for it.
@@ -148,6 +160,14 @@ class Bench:
         with self._lock:
             self._asked.setdefault(wish, [])
         return self.begin(post(wish, process))
+
+    def held_at_provider(self, order: Order, process: str, *, charged: bool) -> tuple[Gate, Future[Exchange]]:
+        """Pay an order; the provider keeps it, charged already or not yet, until the gate is opened."""
+        gate = self.provider.gate()
+        self.provider.script(order.source, Turn(done=gate) if charged else Turn(seen=gate))
+        waiting = self.wish_for(order, process)
+        self.arena.wait_for(gate.reached.is_set, waiting.done, within=AT_PROVIDER_WITHIN_S)
+        return gate, waiting
 
     def is_starved(self, exchange: Exchange) -> bool:
         """Whether its answer may be one that a starved process gives."""

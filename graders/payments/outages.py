@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from labkit import Exchange, Inconclusive, Request, Way
 
 from .boundaries import next_commit
 from .orders import Order, Refund, Wish, read
-from .provider import CUTS, FOR_NOW, Turn
+from .provider import CUTS, FOR_NOW
 from .survey import idle_texts
 
 if TYPE_CHECKING:
@@ -24,16 +25,14 @@ OPEN = "When the provider fails"
 
 def terminate_during_a_payment(bench: Bench, order: Order, process: str) -> tuple[Exchange, int | None]:
     """SIGTERM while the payment is at the provider; (its answer, the exit code)."""
-    gate = bench.provider.gate()
-    bench.provider.script(order.source, Turn(seen=gate))
+    gate, waiting = bench.held_at_provider(order, process, charged=False)
 
     def go_on() -> None:
         bench.arena.sleep(TAKEN_IN_S)
         gate.open()
 
-    waiting = bench.wish_for(order, process)
     try:
-        if not bench.arena.wait_for(gate.reached.is_set, waiting.done, within=REACHED_WITHIN_S):
+        if not gate.reached.is_set() and not waiting.done():
             raise Inconclusive("the payment did not come to the provider in time")
         code = bench.arena.terminate(process, then=go_on)
     finally:
@@ -110,29 +109,30 @@ def _cut_at_commit(bench: Bench, wish: Wish, *, way: Way, nth: int, idle: frozen
         trap.cut()
     if trap.caught.is_set():
         bench.arena.tell(CUT_OFF, f"cut off from Postgres at COMMIT {nth} of what was asked: {way.value}")
-    answer = bench.came(wish, waiting)
-    bench.has_status(answer, 201, 409, *range(500, 600), reading="When Postgres fails", about=wish)
-    bench.settle([wish], reading="When Postgres fails", processes=[CUT_OFF])
-    bench.expect_paid(wish, reading="When Postgres fails", hint="nobody has declined it")
+    _ends_paid(bench, wish, waiting)
     return trap.caught.is_set()
 
 
 def cut_at_all_commits(bench: Bench) -> None:
     """Cut web-1's link to Postgres at whatever COMMIT comes after a charge, until the request is answered."""
-    idle, order, gate = idle_texts(bench)[CUT_OFF], bench.lone_order(), bench.provider.gate()
-    bench.provider.script(order.source, Turn(done=gate))
-    waiting = bench.wish_for(order, CUT_OFF)
-    bench.arena.wait_for(gate.reached.is_set, waiting.done, within=REACHED_WITHIN_S)
+    idle, order = idle_texts(bench)[CUT_OFF], bench.lone_order()
+    gate, waiting = bench.held_at_provider(order, CUT_OFF, charged=True)
     bench.arena.tell(CUT_OFF, f"cut off from Postgres at each COMMIT after the charge of {order.order_id}")
     while not waiting.done():
         with bench.arena.link(CUT_OFF, "postgres").trap(next_commit(idle, nth=1), way=Way.THERE) as trap:
             gate.open()
             bench.arena.wait_for(trap.caught.is_set, waiting.done, within=REACHED_WITHIN_S)
             trap.cut()
-    answer = bench.came(order, waiting)
-    bench.has_status(answer, 201, 409, *range(500, 600), reading="When Postgres fails", about=order)
-    bench.settle([order], reading="When Postgres fails", processes=[CUT_OFF])
+    _ends_paid(bench, order, waiting)
     bench.expect_booked(order, CUT_OFF)
+
+
+def _ends_paid(bench: Bench, wish: Wish, waiting: Future[Exchange]) -> None:
+    """Whatever it is answered when it is cut off, retried it is paid."""
+    answer = bench.came(wish, waiting)
+    bench.has_status(answer, 201, 409, *range(500, 600), reading="When Postgres fails", about=wish)
+    bench.settle([wish], reading="When Postgres fails", processes=[CUT_OFF])
+    bench.expect_paid(wish, reading="When Postgres fails", hint="nobody has declined it")
 
 
 def expect_booked(bench: Bench, order: Order, process: str) -> None:

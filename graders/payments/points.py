@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
-from labkit import Message, Way
+from labkit import Message, Trap, Way
 
 from .boundaries import Boundary, reaches
 from .orders import Refund, Wish
@@ -133,13 +133,7 @@ class AtRecord:
 
     @contextmanager
     def hold(self, bench: Bench, _: Wish) -> Iterator[Hold]:
-        with ExitStack() as stack:
-            traps = {
-                process: stack.enter_context(
-                    bench.arena.link(process, "kafka").trap(publishes_to(bench), way=self.way)
-                )
-                for process in bench.processes
-            }
+        with records_held(bench, self.way) as traps:
             first = FirstOf([trap.caught for trap in traps.values()])
 
             def cut() -> None:
@@ -160,6 +154,15 @@ class FirstOf(Event):
         return any(other.is_set() for other in self._others)
 
 
-def publishes_to(bench: Bench) -> Callable[[Message], bool]:
-    """Whether a request brings records to the topic of events."""
-    return lambda message: message.api == "Produce" and bench.topic.name in message.topics
+@contextmanager
+def records_held(bench: Bench, way: Way) -> Iterator[dict[str, Trap[Message]]]:
+    """Process -> what holds the first records that it brings to the topic of events, or their answer."""
+
+    def publishes(message: Message) -> bool:
+        return message.api == "Produce" and bench.topic.name in message.topics
+
+    with ExitStack() as stack:
+        yield {
+            process: stack.enter_context(bench.arena.link(process, "kafka").trap(publishes, way=way))
+            for process in bench.processes
+        }

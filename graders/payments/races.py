@@ -15,8 +15,7 @@ from labkit import Exchange, Inconclusive, Way
 
 from .boundaries import Boundary, next_commit, reaches
 from .orders import Order, Wish
-from .points import publishes_to
-from .provider import Turn
+from .points import records_held
 from .survey import idle_texts, survey
 
 if TYPE_CHECKING:
@@ -97,19 +96,22 @@ def commit_behind_the_relay(bench: Bench) -> None:
     _warm_up(bench, 1)
     idle = idle_texts(bench)[HELD]
     for nth in range(1, MOST_COMMITS + 1):
-        with ExitStack() as publishing:
-            with _slow_commit(bench, nth=nth, idle=idle) as slow:
-                if slow.held:
-                    links = [bench.arena.link(process, "kafka") for process in bench.processes]
-                    traps = [link.trap(publishes_to(bench), way=Way.BACK) for link in links]
-                    caught = [publishing.enter_context(trap).caught.is_set for trap in traps]
-                    later = bench.lone_order()
-                    slow.paying.append((later, bench.wish_for(later, FREE)))
-                    bench.arena.wait_for(*caught, within=OVERTAKEN_WITHIN_S)
-            bench.arena.wait_for(slow.waiting.done, within=PATIENCE_S)
-        slow.expect_answers(bench)
-        if not slow.held:
+        if not _commit_behind(bench, nth=nth, idle=idle):
             break
+
+
+def _commit_behind(bench: Bench, *, nth: int, idle: frozenset[str]) -> bool:
+    """Whether there was such a COMMIT."""
+    with ExitStack() as publishing:
+        with _slow_commit(bench, nth=nth, idle=idle) as slow:
+            if slow.held:
+                traps = publishing.enter_context(records_held(bench, Way.BACK)).values()
+                later = bench.lone_order()
+                slow.paying.append((later, bench.wish_for(later, FREE)))
+                bench.arena.wait_for(*(trap.caught.is_set for trap in traps), within=OVERTAKEN_WITHIN_S)
+        bench.arena.wait_for(slow.waiting.done, within=PATIENCE_S)
+    slow.expect_answers(bench)
+    return slow.held
 
 
 def _warm_up(bench: Bench, count: int) -> None:
@@ -137,10 +139,9 @@ class _Slow:
 @contextmanager
 def _slow_commit(bench: Bench, *, nth: int, idle: frozenset[str]) -> Iterator[_Slow]:
     """For the block, the nth COMMIT after the charge of a payment has not reached Postgres."""
-    order, gate = bench.lone_order(), bench.provider.gate()
-    bench.provider.script(order.source, Turn(done=gate))
-    slow = _Slow(order, bench.wish_for(order, HELD))
-    bench.arena.wait_for(gate.reached.is_set, slow.waiting.done, within=CHARGED_WITHIN_S)
+    order = bench.lone_order()
+    gate, waiting = bench.held_at_provider(order, HELD, charged=True)
+    slow = _Slow(order, waiting)
     with bench.arena.link(HELD, "postgres").trap(next_commit(idle, nth=nth), way=Way.THERE) as trap:
         gate.open()
         bench.arena.wait_for(trap.caught.is_set, slow.waiting.done, within=CHARGED_WITHIN_S)

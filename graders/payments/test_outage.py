@@ -108,10 +108,7 @@ def test_without_postgres_is_a_5xx(bench: Bench) -> None:
     order, charged, later = (bench.lone_order() for _ in range(3))
     bench.settle([order], reading=POSTGRES)  # the first request after another check's outage may fail
     id = bench.id_of(order, bench.end_of(order))
-    gate = bench.provider.gate()
-    bench.provider.script(charged.source, Turn(done=gate))
-    waiting = bench.wish_for(charged, "web-3")
-    bench.arena.wait_for(gate.reached.is_set, waiting.done, within=2.0)
+    gate, waiting = bench.held_at_provider(charged, "web-3", charged=True)
     with bench.arena.faults("postgres").paused():
         gate.open()
         bench.fails_for_now(later, id, order)

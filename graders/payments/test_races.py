@@ -59,10 +59,7 @@ def _others_meanwhile(bench: Bench) -> None:
     order = bench.order()
     other_body = replace(order, amount_cents=order.amount_cents + 1)
     strangers = bench.order(merchant=bench.wishes.merchant(), key=order.key)
-    gate = bench.provider.gate()
-    bench.provider.script(order.source, Turn(seen=gate))
-    first = bench.wish_for(order, "web-1")
-    bench.arena.wait_for(gate.reached.is_set, first.done, within=2.0)
+    gate, first = bench.held_at_provider(order, "web-1", charged=False)
     wrong = bench.begin(post(other_body, "web-1"))
     theirs = bench.wish_for(strangers, "web-1")
     bench.arena.wait_for(lambda: wrong.done() and theirs.done(), within=0.7)
@@ -149,10 +146,7 @@ def test_refunds_meet_anywhere(bench: Bench) -> None:
 
 def _repeat_in_progress(bench: Bench, order: Order, processes: list[str]) -> list[Exchange]:
     """Hold a payment at the provider, and repeat it at these: the first's answer, then the repeats'."""
-    gate = bench.provider.gate()
-    bench.provider.script(order.source, Turn(seen=gate))
-    first = bench.wish_for(order, processes[0])
-    bench.arena.wait_for(gate.reached.is_set, first.done, within=2.0)
+    gate, first = bench.held_at_provider(order, processes[0], charged=False)
     again = [bench.wish_for(order, process) for process in processes]
     bench.arena.wait_for(lambda: all(each.done() for each in again), within=0.7)
     gate.open()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import Self
 
 from labkit.services import Provider, Service
@@ -16,12 +16,17 @@ _SHARED = {"containers": frozenset({"kafka"})}
 
 
 class Common:
-    """Opens services for arenas, of those that can be shared one for all. For many threads at once."""
+    """Opens services for arenas, of those that can be shared one for all. For many threads at once.
+
+    provider  the name of the provider that opens them
+    """
 
     def __init__(self, provider: Provider) -> None:
-        self._provider = provider
+        self.provider = provider.name
+        self._open = provider.open
         self._lock = threading.Lock()
         self._shared: dict[str, Future[Service]] = {}
+        self._opener = ThreadPoolExecutor(thread_name_prefix="shared")
         self._stack = ExitStack()
 
     @classmethod
@@ -29,23 +34,24 @@ class Common:
     def opened(cls, provider: Provider) -> Iterator[Self]:
         """Shared services are gone at the end of the block."""
         common = cls(provider)
-        with common._stack:
+        with common._stack, common._opener:
             yield common
 
-    def open(self, kind: str, *, broken: bool) -> AbstractContextManager[Service]:
+    @contextmanager
+    def open(self, kind: str, *, broken: bool) -> Iterator[Service]:
         """A service for one arena, its own where it is `broken` there; raises ServiceError."""
-        if broken or not is_shared(kind, self._provider.name):
-            return self._provider.open(kind)
-        return nullcontext(self._one_for_all(kind))
+        if broken or not is_shared(kind, self.provider):
+            with self._open(kind) as service:
+                yield service
+        else:
+            yield self._one_for_all(kind)
 
     def _one_for_all(self, kind: str) -> Service:
-        """Opened by the first to come; the others wait, and meet with the same error."""
+        """Opened for the first to come; the others wait, and meet with the same error."""
         with self._lock:
-            is_first = kind not in self._shared
-            future = self._shared.setdefault(kind, Future())
-        if is_first:
-            _settle(future, lambda: self._stack.enter_context(self._provider.open(kind)))
-        return future.result()
+            if kind not in self._shared:
+                self._shared[kind] = self._opener.submit(self._stack.enter_context, self._open(kind))
+        return self._shared[kind].result()
 
 
 def is_shared(kind: str, provider: str) -> bool:
@@ -58,11 +64,3 @@ def servers_needed(kind: str, provider: str, broken: Sequence[bool]) -> int:
     if not is_shared(kind, provider):
         return len(broken)
     return sum(broken) + (not all(broken))
-
-
-def _settle(future: Future[Service], make: Callable[[], Service]) -> None:
-    try:
-        future.set_result(make())
-    except BaseException as error:
-        future.set_exception(error)
-        raise
