@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from labkit import (
@@ -22,7 +23,7 @@ from labkit import (
 )
 
 from . import answers, conservation, crash, outages, races, scenario, settling
-from .orders import Order, Refund, Wish, Wishes, is_replay, json_of, post, read
+from .orders import POST_WITHIN_S, Order, Refund, Wish, Wishes, is_replay, json_of, post, read
 from .provider import Provider, Turn
 from .settling import is_end
 from .stock import Stock, stocked
@@ -155,11 +156,11 @@ class Bench:
         """Ask for a wish, and be answered."""
         return self.answered(self.heard(wish, self.arena.send(post(wish, process, **changed))))
 
-    def wish_for(self, wish: Wish, process: str) -> Future[Exchange]:
-        """Ask for a wish without waiting; give what comes of it to `heard`."""
+    def wish_for(self, wish: Wish, process: str, *, within: float = POST_WITHIN_S) -> Future[Exchange]:
+        """Ask for a wish without waiting, and hang up after so many seconds; see `heard`."""
         with self._lock:
             self._asked.setdefault(wish, [])
-        return self.begin(post(wish, process))
+        return self.begin(replace(post(wish, process), deadline_s=within))
 
     def held_at_provider(self, order: Order, process: str, *, charged: bool) -> tuple[Gate, Future[Exchange]]:
         """Pay an order; the provider keeps it, charged already or not yet, until the gate is opened."""

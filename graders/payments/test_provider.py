@@ -129,7 +129,7 @@ def test_a_lock_outlives_a_slow_provider(bench: Bench) -> None:
 
 
 @check(
-    points=2,
+    points=1,
     kills=["a-fresh-provider-key-for-each-refund", "a-retry-reserves-again"],
     arena="calm",
     needs=REFUNDS,
