@@ -291,9 +291,10 @@ class Bench:
         reading: str,
         hint: str | None = None,
         about: Wish | None = None,
+        sure: bool = False,
     ) -> None:
         """The answer is an error with one of these statuses, told as a problem."""
-        self.has_status(exchange, *wanted, reading=reading, hint=hint, about=about)
+        self.has_status(exchange, *wanted, reading=reading, hint=hint, about=about, sure=sure)
         is_problem(exchange)
 
     def output(self, process: str, most: int = 6) -> list[EvidenceRow]:
