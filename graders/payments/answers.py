@@ -83,8 +83,9 @@ def names_payment(bench: Bench, exchange: Exchange, refund: Refund) -> None:
 
 
 def expect_paid(bench: Bench, wish: Wish, *, reading: str, hint: str) -> None:
-    """A payment or refund whose key has ended, and not in a refusal."""
-    bench.has_status(bench.end_of(wish), 201, reading=reading, hint=hint, about=wish)
+    """A payment or refund whose key has ended, and not in a refusal: that is no matter of speed."""
+    ended = bench.has_ended(wish)
+    bench.has_status(bench.end_of(wish), 201, reading=reading, hint=hint, about=wish, sure=ended)
 
 
 def replays(

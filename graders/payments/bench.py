@@ -178,6 +178,23 @@ class Bench:
         """Wait for what comes of a wish; it has to be an answer."""
         return self.answered(self.heard(wish, waiting.result()))
 
+    def came_in_time(self, wish: Wish, waiting: Future[Exchange], *, hint: str) -> Exchange:
+        """As `came`, within the time that a POST has.
+
+        Ask with `within=LONGER_S`: so much of it a starved machine may explain, and the rest is proof.
+        """
+        exchange = self.heard(wish, waiting.result())
+        if exchange.took_s > POST_WITHIN_S:
+            raise CheckFailed(
+                expected=f"an answer within {POST_WITHIN_S:g} s",
+                observed=exchange.failure or f"{exchange.status} after {exchange.took_s:.1f} s",
+                hint=hint,
+                evidence=self.story(wish, exchange),
+                reading="The answers",
+                sure=exchange.surely_took_s > POST_WITHIN_S,
+            )
+        return self.answered(exchange)
+
     def heard(self, wish: Wish, exchange: Exchange) -> Exchange:
         """Remember what came of a wish, answered or not."""
         with self._lock:

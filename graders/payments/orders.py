@@ -13,6 +13,7 @@ from labkit import Exchange, Request
 
 # A POST may take as long as its provider and more.
 POST_WITHIN_S = 10.0
+LONGER_S = 16.0
 PAYMENTS = "/payments"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from labkit import Exchange, Inconclusive, Request, Way
 
 from .boundaries import next_commit
-from .orders import Order, Refund, Wish, read
+from .orders import LONGER_S, Order, Refund, Wish, read
 from .provider import CUTS, FOR_NOW
 from .survey import idle_texts
 
@@ -143,15 +143,18 @@ def expect_booked(bench: Bench, order: Order, process: str) -> None:
     bench.has_status(shown, 200, reading="When Postgres fails", hint=hint, about=order)
 
 
-def fails_for_now(bench: Bench, order: Order, paid_id: str, paid: Order) -> None:
-    """While a service is gone: a payment and a GET end in a 5xx, in their time; health is 200."""
-    waiting = bench.wish_for(order, "web-1")
-    reading = bench.begin(read(paid.merchant, paid_id, "web-2"))
+def fails_for_now(bench: Bench, order: Order, refund: Refund) -> None:
+    """While a service is gone: a payment, a refund and a GET end in a 5xx, in their time; health is 200."""
+    wishes: tuple[tuple[Wish, str], ...] = ((order, "web-1"), (refund, "web-2"))
+    waiting = [(wish, bench.wish_for(wish, name, within=LONGER_S)) for wish, name in wishes]
+    reading = bench.begin(read(refund.merchant, refund.payment_id, "web-2"))
     for process in bench.replicas:
         health = bench.ask(Request(process, "/healthz"))
         hint = "health says that the process takes requests, not that Postgres does"
         bench.has_status(health, 200, reading="Starting and stopping", hint=hint)
-    bench.refused(
-        bench.answered(bench.seen(reading.result())), *range(500, 600), reading="When Postgres fails"
-    )
-    bench.refused(bench.came(order, waiting), *range(500, 600), reading="When Postgres fails", about=order)
+    shown = bench.answered(bench.seen(reading.result()))
+    bench.refused(shown, *range(500, 600), reading="When Postgres fails")
+    for wish, each in waiting:
+        hint = "whatever Postgres is asked needs an end that does not depend on Postgres"
+        answer = bench.came_in_time(wish, each, hint=hint)
+        bench.refused(answer, *range(500, 600), reading="When Postgres fails", about=wish)

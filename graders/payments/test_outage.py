@@ -107,13 +107,13 @@ def test_without_postgres_is_a_5xx(bench: Bench) -> None:
     """With Postgres silent /healthz is 200, and requests end in a 5xx in their time, told as a problem."""
     order, charged, later = (bench.lone_order() for _ in range(3))
     bench.settle([order], reading=POSTGRES)  # the first request after another check's outage may fail
-    id = bench.id_of(order, bench.end_of(order))
+    refund = bench.refund_of(order, bench.id_of(order, bench.end_of(order)), order.amount_cents // 2)
     gate, waiting = bench.held_at_provider(charged, "web-3", charged=True)
     with bench.arena.faults("postgres").paused():
         gate.open()
-        bench.fails_for_now(later, id, order)
+        bench.fails_for_now(later, refund)
         answer = bench.came(charged, waiting)
     bench.has_status(answer, 201, *FOR_NOW, reading=POSTGRES, about=charged)
-    bench.settle([charged, later], reading=POSTGRES)
+    bench.settle([charged, later, refund], reading=POSTGRES)
     bench.expect_booked(charged, "web-3")
     bench.expect_conserved(reading=POSTGRES)

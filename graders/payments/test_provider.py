@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from labkit import check
 
-from .orders import Order, Refund, post
+from .orders import LONGER_S, Order, Refund, post
 from .provider import CUTS, FAILS, FOR_NOW, Turn
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ TAKEN = "a-payment-is-taken"
 REFUNDS = "a-refund-is-taken"
 READING = "When the provider fails"
 SLOW_S = 2.5
+# Four times this are within the 10 s; whoever asks more often has to look at the clock.
+LATE_S = 2.2
 CHARGED = "the provider has charged it, and says so if it is asked again"
 
 
@@ -65,7 +67,26 @@ def test_a_failing_provider_is_a_5xx(bench: Bench) -> None:
     bench.expect_conserved(reading=READING)
 
 
-@check(points=3, kills=["a-fresh-provider-key-for-each-call"], arena="calm", needs=TAKEN)
+@check(points=1, kills=["asks-the-provider-for-half-a-minute"], arena="calm", needs=REFUNDS)
+def test_a_post_has_its_time(bench: Bench) -> None:
+    """While the provider takes 2.2 s and hangs up, each time, a payment and a refund end within 10 s."""
+    order, other = bench.order(), bench.order(amount_cents=500)
+    refund = bench.refund_of(other, bench.pay(other), 200)
+    turn = Turn(late_s=LATE_S, cuts=True)
+    bench.provider.script(order.source, then=turn)
+    bench.provider.script_refunds(other.source, then=turn)
+    begun = [(wish, bench.wish_for(wish, "web-1", within=LONGER_S)) for wish in (order, refund)]
+    for wish, waiting in begun:
+        hint = "who counts how often the provider is asked has to look at the clock as well"
+        answer = bench.came_in_time(wish, waiting, hint=hint)
+        bench.has_status(answer, *FOR_NOW, reading=READING, about=wish)
+    bench.provider.script(order.source)
+    bench.provider.script_refunds(other.source)
+    bench.settle([order, refund], reading=READING)
+    bench.expect_conserved(reading=READING)
+
+
+@check(points=2, kills=["a-fresh-provider-key-for-each-call"], arena="calm", needs=TAKEN)
 def test_done_then_cut_is_one_charge(bench: Bench) -> None:
     """The provider charges and hangs up, again and again: there is one charge, and its key ends 201."""
     orders = [bench.order() for _ in range(3)]
