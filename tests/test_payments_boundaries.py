@@ -42,7 +42,7 @@ def test_beginnings_are_no_steps_and_ends_are(boundaries):
         "INSERT INTO keys",
         "INSERT INTO payments",
         "INSERT INTO outbox",
-        "COMMIT",
+        "COMMIT of INSERT INTO outbox",
     ]
 
 
@@ -53,13 +53,23 @@ def test_what_is_said_while_nobody_pays_is_no_step_nor_is_its_commit(boundaries)
 
     found = boundaries.boundaries_in(mixed, [POLLS])
 
-    assert list(map(str, found)) == ["INSERT INTO payments", "COMMIT"]
+    assert list(map(str, found)) == ["INSERT INTO payments", "COMMIT of INSERT INTO payments"]
 
 
 def test_what_a_relay_says_only_when_there_is_something_is_a_step(boundaries):
-    relay = said("BEGIN", POLLS, "UPDATE outbox SET sent = now()", "COMMIT")
+    marks = "UPDATE outbox SET sent = now()"
+    relay = said("BEGIN", POLLS, marks, "COMMIT")
 
-    assert steps(boundaries, relay, [POLLS]) == ["UPDATE outbox SET sent = now()", "COMMIT"]
+    assert steps(boundaries, relay, [POLLS]) == [marks, f"COMMIT of {marks}"]
+
+
+def test_a_commit_is_known_by_its_last_step_whoever_commits_before(boundaries):
+    relay = said("BEGIN", POLLS, "DELETE FROM outbox", "COMMIT", connection=2)
+    payment = said("BEGIN", "INSERT INTO payments", "COMMIT", connection=1)
+    wanted = boundaries.boundaries_in(payment, [POLLS])[-1]
+    reached = boundaries.reaches(wanted, [POLLS])
+
+    assert [reached(statement) for statement in [*relay, *payment]] == [False] * 6 + [True]
 
 
 def test_the_same_statement_again_is_another_boundary(boundaries):

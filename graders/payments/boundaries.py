@@ -1,7 +1,8 @@
 """The boundaries of a payment at Postgres: its statements, told apart from what its process does anyway.
 
 Statements differ by design, so they are found by letting payments run undisturbed. A boundary is the
-n-th execution of a statement since the payment began; numbers in a text do not matter.
+n-th execution of a statement since the payment began; numbers in a text do not matter. The end of a
+transaction is known by its last step, so that it is not counted with those of others beside it.
 """
 
 from __future__ import annotations
@@ -40,28 +41,30 @@ class Reader:
     def __init__(self, idle: Iterable[str]) -> None:
         self._idle = frozenset(idle)
         self._seen: Counter[str] = Counter()
-        self._counts: dict[int, bool] = {}
+        self._last_steps: dict[int, str] = {}
 
     def boundary_of(self, statement: Statement) -> Boundary | None:
         """None for what is no step of a payment: it begins a transaction, or is said while nobody pays."""
-        text = bare(statement)
-        if not self._is_step(statement, text):
+        text = self._step_of(statement)
+        if text is None:
             return None
         self._seen[text] += 1
         return Boundary(text, self._seen[text])
 
-    def _is_step(self, statement: Statement, text: str) -> bool:
+    def _step_of(self, statement: Statement) -> str | None:
+        text = bare(statement)
         if not text or _BEGINS.match(text):
             if not statement.in_transaction:
-                self._counts[statement.connection] = False
-            return False
+                self._last_steps.pop(statement.connection, None)
+            return None
         if _ENDS.match(text):
-            # The end of a transaction is a step where something in it was.
-            return self._counts.pop(statement.connection, False)
-        is_step = text not in self._idle
+            last = self._last_steps.pop(statement.connection, None)
+            return None if last is None else f"{text} of {last}"
+        if text in self._idle:
+            return None
         if statement.in_transaction:
-            self._counts[statement.connection] = self._counts.get(statement.connection, False) or is_step
-        return is_step
+            self._last_steps[statement.connection] = text
+        return text
 
 
 def bare(statement: Statement) -> str:
