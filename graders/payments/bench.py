@@ -178,20 +178,20 @@ class Bench:
         """Wait for what comes of a wish; it has to be an answer."""
         return self.answered(self.heard(wish, waiting.result()))
 
-    def came_in_time(self, wish: Wish, waiting: Future[Exchange], *, hint: str) -> Exchange:
-        """As `came`, within the time that a POST has.
+    def in_time(self, exchange: Exchange, within: float, *, hint: str, about: Wish) -> Exchange:
+        """An exchange that has to be an answer in so many seconds.
 
-        Ask with `within=LONGER_S`: so much of it a starved machine may explain, and the rest is proof.
+        Ask with a deadline that is later by PATIENCE_S: so much of it a starved machine may explain, and
+        the rest is proof.
         """
-        exchange = self.heard(wish, waiting.result())
-        if exchange.took_s > POST_WITHIN_S:
+        if exchange.took_s > within:
             raise CheckFailed(
-                expected=f"an answer within {POST_WITHIN_S:g} s",
+                expected=f"an answer within {within:g} s",
                 observed=exchange.failure or f"{exchange.status} after {exchange.took_s:.1f} s",
                 hint=hint,
-                evidence=self.story(wish, exchange),
+                evidence=self.story(about, exchange),
                 reading="The answers",
-                sure=exchange.surely_took_s > POST_WITHIN_S,
+                sure=exchange.surely_took_s > within,
             )
         return self.answered(exchange)
 

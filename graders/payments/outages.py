@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from labkit import Exchange, Inconclusive, Request, Way
 
 from .boundaries import next_commit
-from .orders import LONGER_S, Order, Refund, Wish, read
+from .orders import GET_WITHIN_S, PATIENCE_S, POST_WITHIN_S, Order, Refund, Wish, read
 from .provider import CUTS, FOR_NOW
 from .survey import idle_texts
 
@@ -146,16 +147,18 @@ def expect_booked(bench: Bench, order: Order, process: str) -> None:
 def fails_for_now(bench: Bench, order: Order, refund: Refund) -> None:
     """While a service is gone: a payment, a refund and a GET end in a 5xx, in their time; health is 200."""
     wishes: tuple[tuple[Wish, str], ...] = ((order, "web-1"), (refund, "web-2"))
-    waiting = [(wish, bench.wish_for(wish, name, within=LONGER_S)) for wish, name in wishes]
-    reading = bench.begin(read(refund.merchant, refund.payment_id, "web-2"))
+    within = POST_WITHIN_S + PATIENCE_S
+    waiting = [(wish, bench.wish_for(wish, name, within=within)) for wish, name in wishes]
+    get = read(refund.merchant, refund.payment_id, "web-2")
+    reading = bench.begin(replace(get, deadline_s=GET_WITHIN_S + PATIENCE_S))
     for process in bench.replicas:
         health = bench.ask(Request(process, "/healthz"))
         hint = "health says that the process takes requests, not that Postgres does"
         # Whose health asks nobody has nobody to give up.
         bench.has_status(health, 200, reading="Starting and stopping", hint=hint, sure=True)
-    shown = bench.answered(bench.seen(reading.result()))
+    hint = "whatever Postgres is asked needs an end that does not depend on Postgres"
+    shown = bench.in_time(bench.seen(reading.result()), GET_WITHIN_S, hint=hint, about=refund.order)
     bench.refused(shown, *range(500, 600), reading="When Postgres fails")
     for wish, each in waiting:
-        hint = "whatever Postgres is asked needs an end that does not depend on Postgres"
-        answer = bench.came_in_time(wish, each, hint=hint)
+        answer = bench.in_time(bench.heard(wish, each.result()), POST_WITHIN_S, hint=hint, about=wish)
         bench.refused(answer, *range(500, 600), reading="When Postgres fails", about=wish)
