@@ -23,8 +23,8 @@ from labkit import (
 )
 
 from . import answers, conservation, crash, outages, races, scenario, settling
-from .orders import POST_WITHIN_S, Order, Refund, Wish, Wishes, is_replay, json_of, post, read
-from .provider import Provider, Turn
+from .orders import GRACE_S, POST_WITHIN_S, Order, Refund, Wish, Wishes, is_replay, json_of, post, read
+from .provider import AT_ONCE, Provider, Turn
 from .settling import is_end
 from .stock import Stock, stocked
 from .story import row_of, story
@@ -156,16 +156,23 @@ class Bench:
         """Ask for a wish, and be answered."""
         return self.answered(self.heard(wish, self.arena.send(post(wish, process, **changed))))
 
-    def wish_for(self, wish: Wish, process: str, *, within: float = POST_WITHIN_S) -> Future[Exchange]:
+    def wish_for(self, wish: Wish, process: str, *, deadline_s: float = POST_WITHIN_S) -> Future[Exchange]:
         """Ask for a wish without waiting, and hang up after so many seconds; see `heard`."""
         with self._lock:
             self._asked.setdefault(wish, [])
-        return self.begin(replace(post(wish, process), deadline_s=within))
+        return self.begin(replace(post(wish, process), deadline_s=deadline_s))
+
+    def script(self, wish: Wish, *turns: Turn, then: Turn = AT_ONCE) -> None:
+        """What the provider does to the next calls about a wish, and to all after them."""
+        if isinstance(wish, Refund):
+            self.provider.script_refunds(wish.order.source, *turns, then=then)
+        else:
+            self.provider.script(wish.source, *turns, then=then)
 
     def held_at_provider(self, order: Order, process: str, *, charged: bool) -> tuple[Gate, Future[Exchange]]:
         """Pay an order; the provider keeps it, charged already or not yet, until the gate is opened."""
         gate = self.provider.gate()
-        self.provider.script(order.source, Turn(done=gate) if charged else Turn(seen=gate))
+        self.script(order, Turn(done=gate) if charged else Turn(seen=gate))
         waiting = self.wish_for(order, process)
         self.arena.wait_for(gate.reached.is_set, waiting.done, within=AT_PROVIDER_WITHIN_S)
         return gate, waiting
@@ -178,12 +185,9 @@ class Bench:
         """Wait for what comes of a wish; it has to be an answer."""
         return self.answered(self.heard(wish, waiting.result()))
 
-    def in_time(self, exchange: Exchange, within: float, *, hint: str, about: Wish) -> Exchange:
-        """An exchange that has to be an answer in so many seconds.
-
-        Ask with a deadline that is later by PATIENCE_S: so much of it a starved machine may explain, and
-        the rest is proof.
-        """
+    def in_time(self, exchange: Exchange, *, hint: str, about: Wish) -> Exchange:
+        """An exchange that has to be an answer GRACE_S before its own deadline."""
+        within = exchange.request.deadline_s - GRACE_S
         if exchange.took_s > within:
             raise CheckFailed(
                 expected=f"an answer within {within:g} s",

@@ -12,9 +12,9 @@ from typing import Any
 from labkit import Exchange, Request
 
 # A POST may take as long as its provider and more.
-POST_WITHIN_S, GET_WITHIN_S = 10.0, 5.0
-# Beyond which a machine need not be waited for to know that it is the service.
-PATIENCE_S = 6.0
+POST_WITHIN_S = 10.0
+# So much of an answer's time a starved machine may explain, where a service is to be told from it.
+GRACE_S = 6.0
 PAYMENTS = "/payments"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from labkit import Exchange, Inconclusive, Request, Way
 
 from .boundaries import next_commit
-from .orders import GET_WITHIN_S, PATIENCE_S, POST_WITHIN_S, Order, Refund, Wish, read
+from .orders import GRACE_S, POST_WITHIN_S, Order, Refund, Wish, read
 from .provider import CUTS, FOR_NOW
 from .survey import idle_texts
 
@@ -72,8 +72,8 @@ def _all_201(bench: Bench, wishes: Sequence[tuple[Wish, str]]) -> list[Exchange]
 def left_open(bench: Bench) -> tuple[Order, Refund]:
     """A payment and a refund whose client has been told a 5xx, though the provider has done them."""
     order, refund = bench.lone_order(), bench.lone_refund()
-    bench.provider.script(order.source, then=CUTS)
-    bench.provider.script_refunds(refund.order.source, then=CUTS)
+    for wish in (order, refund):
+        bench.script(wish, then=CUTS)
     for wish, waiting in [(wish, bench.wish_for(wish, CUT_OFF)) for wish in (order, refund)]:
         bench.has_status(bench.came(wish, waiting), *FOR_NOW, reading=OPEN, about=wish)
     return order, refund
@@ -81,8 +81,8 @@ def left_open(bench: Bench) -> tuple[Order, Refund]:
 
 def ends_what_was_left_open(bench: Bench, order: Order, refund: Refund) -> None:
     """The provider is well, and the client comes back, however late: nothing has been given up meanwhile."""
-    bench.provider.script(order.source)
-    bench.provider.script_refunds(refund.order.source)
+    for wish in (order, refund):
+        bench.script(wish)
     too_much = bench.refund_of(refund.order, refund.payment_id, refund.order.amount_cents)
     answer = bench.post(too_much, CUT_OFF)
     hint = "the provider has given half of it back, and nobody has learnt yet that it did not"
@@ -147,18 +147,18 @@ def expect_booked(bench: Bench, order: Order, process: str) -> None:
 def fails_for_now(bench: Bench, order: Order, refund: Refund) -> None:
     """While a service is gone: a payment, a refund and a GET end in a 5xx, in their time; health is 200."""
     wishes: tuple[tuple[Wish, str], ...] = ((order, "web-1"), (refund, "web-2"))
-    within = POST_WITHIN_S + PATIENCE_S
-    waiting = [(wish, bench.wish_for(wish, name, within=within)) for wish, name in wishes]
+    deadline_s = POST_WITHIN_S + GRACE_S
+    waiting = [(wish, bench.wish_for(wish, name, deadline_s=deadline_s)) for wish, name in wishes]
     get = read(refund.merchant, refund.payment_id, "web-2")
-    reading = bench.begin(replace(get, deadline_s=GET_WITHIN_S + PATIENCE_S))
+    reading = bench.begin(replace(get, deadline_s=get.deadline_s + GRACE_S))
     for process in bench.replicas:
         health = bench.ask(Request(process, "/healthz"))
         hint = "health says that the process takes requests, not that Postgres does"
         # Whose health asks nobody has nobody to give up.
         bench.has_status(health, 200, reading="Starting and stopping", hint=hint, sure=True)
     hint = "whatever Postgres is asked needs an end that does not depend on Postgres"
-    shown = bench.in_time(bench.seen(reading.result()), GET_WITHIN_S, hint=hint, about=refund.order)
+    shown = bench.in_time(bench.seen(reading.result()), hint=hint, about=refund.order)
     bench.refused(shown, *range(500, 600), reading="When Postgres fails")
     for wish, each in waiting:
-        answer = bench.in_time(bench.heard(wish, each.result()), POST_WITHIN_S, hint=hint, about=wish)
+        answer = bench.in_time(bench.heard(wish, each.result()), hint=hint, about=wish)
         bench.refused(answer, *range(500, 600), reading="When Postgres fails", about=wish)

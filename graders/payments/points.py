@@ -92,12 +92,8 @@ class AtProvider:
             DONE: Turn(done=gate, cuts=True),
             ANSWERED: Turn(done=gate),
         }[self.when]
-        if isinstance(wish, Refund):
-            source = wish.order.source
-            bench.provider.script_refunds(source, turn)
-        else:
-            source = wish.source
-            bench.provider.script(source, turn)
+        bench.script(wish, turn)
+        source = wish.order.source if isinstance(wish, Refund) else wish.source
 
         def answer() -> None:
             gate.open()

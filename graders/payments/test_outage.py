@@ -59,7 +59,7 @@ def test_a_restart_of_postgres_converges(bench: Bench) -> None:
     gate = bench.provider.gate()
     orders = [bench.lone_order() for _ in bench.replicas]
     for order in orders:
-        bench.provider.script(order.source, Turn(done=gate))
+        bench.script(order, Turn(done=gate))
     waiting = [bench.wish_for(order, name) for order, name in zip(orders, bench.replicas, strict=True)]
     bench.arena.wait_for(lambda: all(bench.provider.charged(order.source) for order in orders), within=2.0)
     bench.arena.faults("postgres").restart(empty=False)

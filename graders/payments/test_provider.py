@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from labkit import check
 
-from .orders import PATIENCE_S, POST_WITHIN_S, Order, Refund, post
+from .orders import GRACE_S, POST_WITHIN_S, Order, Refund, post
 from .provider import CUTS, FAILS, FOR_NOW, Turn
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ CHARGED = "the provider has charged it, and says so if it is asked again"
 def test_a_slow_provider_is_waited_for(bench: Bench) -> None:
     """A charge that takes 2.5 s ends 201, or in a 5xx and 201 when it is retried; never 402, never twice."""
     order, other = bench.order(amount_cents=500), bench.order(amount_cents=500)
-    bench.provider.script(order.source, Turn(late_s=SLOW_S))
+    bench.script(order, Turn(late_s=SLOW_S))
     slow = bench.wish_for(order, "web-1")
     id = bench.pay(other, "web-2")
-    bench.provider.script_refunds(other.source, Turn(late_s=SLOW_S))
     refund = bench.refund_of(other, id, 200)
+    bench.script(refund, Turn(late_s=SLOW_S))
     refunding = bench.wish_for(refund, "web-2")
     hint = "no answer is not a no: the money may have been taken"
     for wish, waiting in ((order, slow), (refund, refunding)):
@@ -50,8 +50,8 @@ def test_a_failing_provider_is_a_5xx(bench: Bench) -> None:
     order, other = bench.order(amount_cents=500), bench.order(amount_cents=500)
     id = bench.pay(other)
     refund = bench.refund_of(other, id, 200)
-    bench.provider.script(order.source, then=FAILS)
-    bench.provider.script_refunds(other.source, then=FAILS)
+    for wish in (order, refund):
+        bench.script(wish, then=FAILS)
     failing = [(wish, bench.wish_for(wish, "web-1")) for wish in (order, refund)]
     for wish, waiting in failing:
         hint = "it has not been done, and it has not been declined: say that it failed for now"
@@ -59,8 +59,8 @@ def test_a_failing_provider_is_a_5xx(bench: Bench) -> None:
         bench.refused(answer, *FOR_NOW, reading=READING, hint=hint, about=wish)
     bench.nothing_charged(order.source, reading=READING, exchange=bench.answers_to(order)[0])
     bench.shows_payment(bench.read(other, id, "web-2"), other)  # with nothing refunded yet
-    bench.provider.script(order.source)
-    bench.provider.script_refunds(other.source)
+    for wish in (order, refund):
+        bench.script(wish)
     bench.settle([order, refund], reading="What is stored")
 
     bench.expect_paid(order, reading="What is stored", hint="a 5xx is not stored: the key goes on")
@@ -72,18 +72,16 @@ def test_a_post_has_its_time(bench: Bench) -> None:
     """While the provider takes 2.2 s and hangs up, each time, a payment and a refund end within 10 s."""
     order, other = bench.order(), bench.order(amount_cents=500)
     refund = bench.refund_of(other, bench.pay(other), 200)
-    turn = Turn(late_s=LATE_S, cuts=True)
-    bench.provider.script(order.source, then=turn)
-    bench.provider.script_refunds(other.source, then=turn)
-    within = POST_WITHIN_S + PATIENCE_S
-    begun = [(wish, bench.wish_for(wish, "web-1", within=within)) for wish in (order, refund)]
+    for wish in (order, refund):
+        bench.script(wish, then=Turn(late_s=LATE_S, cuts=True))
+    deadline_s = POST_WITHIN_S + GRACE_S
+    begun = [(wish, bench.wish_for(wish, "web-1", deadline_s=deadline_s)) for wish in (order, refund)]
     for wish, waiting in begun:
         hint = "who counts how often the provider is asked has to look at the clock as well"
-        answer = bench.heard(wish, waiting.result())
-        bench.in_time(answer, POST_WITHIN_S, hint=hint, about=wish)
+        answer = bench.in_time(bench.heard(wish, waiting.result()), hint=hint, about=wish)
         bench.has_status(answer, *FOR_NOW, reading=READING, about=wish)
-    bench.provider.script(order.source)
-    bench.provider.script_refunds(other.source)
+    for wish in (order, refund):
+        bench.script(wish)
     bench.settle([order, refund], reading=READING)
     bench.expect_conserved(reading=READING)
 
@@ -93,7 +91,7 @@ def test_done_then_cut_is_one_charge(bench: Bench) -> None:
     """The provider charges and hangs up, again and again: there is one charge, and its key ends 201."""
     orders = [bench.order() for _ in range(3)]
     for count, order in enumerate(orders, start=1):
-        bench.provider.script(order.source, *[CUTS] * count, FAILS, CUTS)
+        bench.script(order, *[CUTS] * count, FAILS, CUTS)
     waiting = [(order, bench.wish_for(order, "web-1")) for order in orders]
     for order, each in waiting:
         hint = "hung up is not declined: it may be done"
@@ -116,15 +114,13 @@ def test_a_key_keeps_its_body_after_a_5xx(bench: Bench) -> None:
     paid = bench.order(amount_cents=900)
     refund = bench.refund_of(paid, bench.pay(paid), 500)
     cut, failed = bench.order(amount_cents=500), bench.order(amount_cents=500)
-    bench.provider.script(cut.source, then=CUTS)
-    bench.provider.script(failed.source, then=FAILS)
-    bench.provider.script_refunds(paid.source, then=CUTS)
     wishes: tuple[Order | Refund, ...] = (cut, failed, refund)
+    for wish in wishes:
+        bench.script(wish, then=FAILS if wish is failed else CUTS)
     for wish, waiting in [(wish, bench.wish_for(wish, "web-1")) for wish in wishes]:
         bench.has_status(bench.came(wish, waiting), *FOR_NOW, reading=READING, about=wish)
-    for order in (cut, failed, paid):
-        bench.provider.script(order.source)
-        bench.provider.script_refunds(order.source)
+    for wish in wishes:
+        bench.script(wish)
     for wish in wishes:
         for process in bench.replicas:
             answer = bench.ask(post(replace(wish, amount_cents=400), process))
@@ -141,7 +137,7 @@ def test_a_lock_outlives_a_slow_provider(bench: Bench) -> None:
     """A repeat later than L, while the provider is still at work: one charge, one payment, one answer."""
     orders = [bench.order() for _ in range(2)]
     for order in orders:
-        bench.provider.script(order.source, Turn(late_s=SLOW_S), Turn(late_s=0.3))
+        bench.script(order, Turn(late_s=SLOW_S), Turn(late_s=0.3))
     first = [(order, bench.wish_for(order, "web-1")) for order in orders]
     bench.arena.sleep(bench.lock_s + 0.3)
     again = [(order, bench.wish_for(order, name)) for order in orders for name in ("web-2", "web-3")]
@@ -163,7 +159,7 @@ def test_a_failing_refund_is_taken_once(bench: Bench) -> None:
     for turns in ([CUTS], [FAILS, CUTS], [CUTS, CUTS, FAILS]):
         order = bench.order(amount_cents=900)
         refunds.append(bench.refund_of(order, bench.pay(order), 400))
-        bench.provider.script_refunds(order.source, *turns)
+        bench.script(refunds[-1], *turns)
     for refund, waiting in [(refund, bench.wish_for(refund, "web-1")) for refund in refunds]:
         answer = bench.came(refund, waiting)
         bench.has_status(answer, 201, *FOR_NOW, reading=READING, about=refund)
@@ -188,10 +184,10 @@ def test_an_unresolved_refund_stays_reserved(bench: Bench) -> None:
         order = bench.order(amount_cents=1000)
         id = bench.pay(order)
         unresolved, other = bench.refund_of(order, id, 700), bench.refund_of(order, id, 600)
-        bench.provider.script_refunds(order.source, CUTS, then=later)
+        bench.script(unresolved, CUTS, then=later)
         for _ in range(2):
             bench.has_status(bench.post(unresolved), 409, *FOR_NOW, reading=READING, about=unresolved)
-        bench.provider.script_refunds(order.source)
+        bench.script(unresolved)
         answer = bench.post(other, "web-2")
 
         hint = "the provider hung up on 700 of 1000, and may have paid them: 600 more are too many"

@@ -83,9 +83,9 @@ def test_a_client_that_leaves_changes_nothing(bench: Bench) -> None:
     order, other = bench.order(), bench.order(amount_cents=900)
     refund = bench.refund_of(other, bench.pay(other), 400)
     gate = bench.provider.gate()
-    bench.provider.script(order.source, Turn(done=gate))
-    bench.provider.script_refunds(other.source, Turn(done=gate))
-    leaving = [(wish, bench.wish_for(wish, "web-1", within=LEAVES_AFTER_S)) for wish in (order, refund)]
+    for wish in (order, refund):
+        bench.script(wish, Turn(done=gate))
+    leaving = [(wish, bench.wish_for(wish, "web-1", deadline_s=LEAVES_AFTER_S)) for wish in (order, refund)]
     for wish, waiting in leaving:
         bench.heard(wish, waiting.result())
     bench.arena.tell("grader", "the clients have hung up")
@@ -106,20 +106,19 @@ def test_who_is_late_changes_no_end(bench: Bench) -> None:
     refund = bench.refund_of(other, bench.pay(other), 400)
     wishes: list[Wish] = [failing, lucky, refund]
     gate = bench.provider.gate()
-    bench.provider.script(failing.source, Turn(seen=gate, fails=True))
-    bench.provider.script(lucky.source, Turn(seen=gate))
-    bench.provider.script_refunds(other.source, Turn(seen=gate, fails=True))
+    for wish in wishes:
+        bench.script(wish, Turn(seen=gate, fails=wish is not lucky))
     first = [bench.wish_for(wish, "web-1") for wish in wishes]
     bench.arena.sleep(bench.lock_s + 0.3)
     again = [bench.wish_for(wish, "web-2") for wish in wishes]
     bench.arena.wait_for(lambda: all(each.done() for each in again), within=0.9)
-    bench.provider.script(failing.source, then=FAILS)
-    bench.provider.script_refunds(other.source, then=FAILS)
+    for wish in (failing, refund):
+        bench.script(wish, then=FAILS)
     gate.open()
     for wish, late in zip(wishes, first, strict=True):
         bench.has_status(bench.came(wish, late), 201, 409, *FOR_NOW, reading=READING, about=wish)
-    bench.provider.script(failing.source)
-    bench.provider.script_refunds(other.source)
+    for wish in (failing, refund):
+        bench.script(wish)
 
     for wish, waiting in zip(wishes, again, strict=True):
         answer = bench.came(wish, waiting)
@@ -136,8 +135,8 @@ def test_refunds_at_the_provider_count(bench: Bench) -> None:
     order = bench.order(amount_cents=1000)
     id = bench.pay(order)
     gate = bench.provider.gate()
-    bench.provider.script_refunds(order.source, then=Turn(seen=gate))
     refunds = [bench.refund_of(order, id, 600) for _ in bench.replicas]
+    bench.script(refunds[0], then=Turn(seen=gate))
     first = bench.wish_for(refunds[0], "web-1")
     bench.arena.wait_for(gate.reached.is_set, first.done, within=2.0)
     others = [
