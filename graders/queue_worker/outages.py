@@ -25,7 +25,18 @@ POSTS_EACH = 3
 IN_TIME = "give Kafka and Postgres up in time, and say 503"
 
 
-def posts_meanwhile(bench: Bench, key: str, *, reading: str) -> list[Job]:
+def posts_meanwhile(bench: Bench, begin: float, *, lasts: float, reading: str) -> list[Job]:
+    """What is taken in an outage of so many s: of POSTs at once, and of more before it ends."""
+    taken = _posts(bench, bench.fresh_key("during"), reading=reading)
+    last = begin + lasts - ANSWER_WITHIN_S
+    if bench.arena.clock() <= last:
+        bench.arena.sleep_until(last)
+        taken += _posts(bench, bench.fresh_key("later"), reading=reading)
+    bench.arena.sleep_until(begin + lasts)
+    return taken
+
+
+def _posts(bench: Bench, key: str, *, reading: str) -> list[Job]:
     """POSTs at every web at once, each answered 202 or 503 in time, and /healthz 200; those taken."""
     payloads = [{"number": number} for number in range(POSTS_EACH * len(bench.webs))]
     posts = [

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from labkit import CheckFailed
+from labkit import CheckFailed, Inconclusive
 
 from .jobs import Job
 from .sink import Delivered
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Ample: a right service needs a fraction, a rebalance of the embedded broker included.
 DELIVERED_WITHIN_S = 10.0
+# Each look reads the topic.
+LOOKS_EVERY_S = 0.5
 
 
 def deliveries(
@@ -28,11 +30,10 @@ def deliveries(
     hint: str | None = None,
 ) -> list[Delivered]:
     """A job's deliveries, once there are so many."""
-    if not bench.wait(lambda: len(bench.sink.of(job.id)) >= count, within=within):
-        bench.missed = True
+    if not _comes(bench, lambda: len(bench.sink.of(job.id)) >= count, [job], within=within):
         raise CheckFailed(
             expected=f"delivery {count} of job {job.id} within {within:g} s",
-            observed=f"{len(bench.sink.of(job.id)) or 'no'} deliveries",
+            observed=f"{len(bench.sink.of(job.id)) or 'no'} deliveries{_died(bench, job)}",
             hint=hint,
             evidence=bench.story([], jobs=[job], output=True),
             reading=reading,
@@ -49,17 +50,56 @@ def succeed(
     hint: str | None = None,
 ) -> None:
     """Each of these jobs gets a successful delivery."""
-    if bench.wait(lambda: not bench.unsuccessful(jobs), within=within):
+    if _comes(bench, lambda: not bench.unsuccessful(jobs), jobs, within=within):
         return
-    bench.missed = True
     missing = bench.unsuccessful(jobs)
     raise CheckFailed(
         expected=f"{len(jobs)} job{'s' if len(jobs) > 1 else ''} delivered within {within:g} s",
-        observed=f"{len(jobs) - len(missing)}; {missing[0].id}{_lies_at(missing[0])} is missing",
+        observed=f"{len(jobs) - len(missing)}; {missing[0].id}{_lies_at(missing[0])} is missing"
+        f"{_died(bench, missing[0])}",
         hint=hint,
         evidence=bench.story([], jobs=missing[:2], output=True),
         reading=reading,
     )
+
+
+def _comes(bench: Bench, holds: Callable[[], bool], jobs: Sequence[Job], *, within: float) -> bool:
+    """Whether it comes to hold in time, and before one of these jobs has become a dead letter."""
+    looked = bench.arena.clock()
+
+    def died() -> bool:
+        nonlocal looked
+        now = bench.arena.clock()
+        if now - looked < LOOKS_EVERY_S:
+            return False
+        looked = now
+        return any(_letters_of(bench, bench.unsuccessful(jobs)))
+
+    bench.wait(holds, died, within=within)
+    if holds():
+        return True
+    if not any(_letters_of(bench, jobs)):
+        bench.missed = True
+    return False
+
+
+def _letters_of(bench: Bench, jobs: Iterable[Job]) -> list[Record]:
+    """The dead letters with the id of one of these jobs."""
+    ids = [job.id.encode() for job in jobs]
+    return [letter for letter in bench.topics.dead.read() if any(id in (letter.value or b"") for id in ids)]
+
+
+def _died(bench: Bench, job: Job) -> str:
+    """That a job is a dead letter, and why. Raises Inconclusive where deliveries never got to the sink."""
+    for letter in _letters_of(bench, [job]):
+        headers = dict(letter.headers)
+        attempts, why = (
+            headers.get(name, b"").decode("utf-8", "replace") for name in ("x-attempts", "x-error")
+        )
+        if attempts.isdigit() and int(attempts) > bench.tried(job) and bench.busy():
+            raise Inconclusive("the machine was too busy: deliveries were given up before they arrived")
+        return f"; {job.id} is a dead letter{f': {why}' if why else ''}"
+    return ""
 
 
 def unsuccessful(bench: Bench, jobs: Iterable[Job]) -> list[Job]:

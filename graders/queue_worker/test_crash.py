@@ -30,7 +30,12 @@ READING = "When a worker fails"
 
 @check(
     points=3,
-    kills=["marks-before-delivering", "claims-for-ever", "commits-before-the-work"],
+    kills=[
+        "marks-before-delivering",
+        "claims-for-ever",
+        "commits-before-the-work",
+        "ignores-the-session-timeout",
+    ],
     arena="killed",
     needs=WRITTEN,
 )
