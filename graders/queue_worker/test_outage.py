@@ -18,8 +18,8 @@ WRITTEN = "a-record-of-anyone-is-delivered"
 LETTERS = "a-dead-letter-is-the-record"
 # What the contract names. Who gives up after a few seconds is found out by it.
 AWAY_S = 10.0
-# Longer than a session, so that the group notices, and than the 5 s within which a POST is answered.
-SILENT_S = 6.0
+# Longer than a session, so that the group notices; it lasts until the last POST is answered in any case.
+SILENT_S = 4.0
 UNWRITABLE_S = 2.0
 # The contract gives no time, so clients may take their own in coming back.
 BACK_WITHIN_S = 20.0
