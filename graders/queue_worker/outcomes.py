@@ -50,15 +50,17 @@ def succeed(
     hint: str | None = None,
 ) -> None:
     """Each of these jobs gets a successful delivery."""
-    if _comes(bench, lambda: not bench.unsuccessful(jobs), jobs, within=within):
-        return
+    _comes(bench, lambda: not bench.unsuccessful(jobs), jobs, within=within)
     missing = bench.unsuccessful(jobs)
+    if not missing:
+        return
+    letters = _letters_of(bench, missing)
+    lost = next((job for job in missing if job.id in letters), missing[0])
     raise CheckFailed(
         expected=f"{len(jobs)} job{'s' if len(jobs) > 1 else ''} delivered within {within:g} s",
-        observed=f"{len(jobs) - len(missing)}; {missing[0].id}{_lies_at(missing[0])} is missing"
-        f"{_died(bench, missing[0])}",
+        observed=f"{len(jobs) - len(missing)}; {lost.id}{_lies_at(lost)} is missing{_died(bench, lost)}",
         hint=hint,
-        evidence=bench.story([], jobs=missing[:2], output=True),
+        evidence=bench.story([], jobs=[lost], output=True),
         reading=reading,
     )
 
@@ -73,33 +75,32 @@ def _comes(bench: Bench, holds: Callable[[], bool], jobs: Sequence[Job], *, with
         if now - looked < LOOKS_EVERY_S:
             return False
         looked = now
-        return any(_letters_of(bench, bench.unsuccessful(jobs)))
+        return bool(_letters_of(bench, bench.unsuccessful(jobs)))
 
     bench.wait(holds, died, within=within)
     if holds():
         return True
-    if not any(_letters_of(bench, jobs)):
+    if not _letters_of(bench, jobs):
         bench.missed = True
     return False
 
 
-def _letters_of(bench: Bench, jobs: Iterable[Job]) -> list[Record]:
-    """The dead letters with the id of one of these jobs."""
-    ids = [job.id.encode() for job in jobs]
-    return [letter for letter in bench.topics.dead.read() if any(id in (letter.value or b"") for id in ids)]
+def _letters_of(bench: Bench, jobs: Sequence[Job]) -> dict[str, Record]:
+    """Job -> the dead letter that says its id."""
+    letters = bench.topics.dead.read()
+    return {job.id: letter for job in jobs for letter in letters if job.id.encode() in (letter.value or b"")}
 
 
 def _died(bench: Bench, job: Job) -> str:
     """That a job is a dead letter, and why. Raises Inconclusive where deliveries never got to the sink."""
-    for letter in _letters_of(bench, [job]):
-        headers = dict(letter.headers)
-        attempts, why = (
-            headers.get(name, b"").decode("utf-8", "replace") for name in ("x-attempts", "x-error")
-        )
-        if attempts.isdigit() and int(attempts) > bench.tried(job) and bench.busy():
-            raise Inconclusive("the machine was too busy: deliveries were given up before they arrived")
-        return f"; {job.id} is a dead letter{f': {why}' if why else ''}"
-    return ""
+    letter = _letters_of(bench, [job]).get(job.id)
+    if letter is None:
+        return ""
+    headers = dict(letter.headers)
+    attempts, why = (headers.get(name, b"").decode("utf-8", "replace") for name in ("x-attempts", "x-error"))
+    if attempts.isdigit() and int(attempts) > bench.tried(job) and bench.busy():
+        raise Inconclusive("the machine was too busy: deliveries were given up before they arrived")
+    return f"; it is a dead letter{f': {why}' if why else ''}"
 
 
 def unsuccessful(bench: Bench, jobs: Iterable[Job]) -> list[Job]:
