@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import signal
@@ -14,6 +15,7 @@ from unittest import mock
 
 import pytest
 
+from labkit.judging import load_bench
 from labkit.run import Run
 from labkit.services.engine import EngineStatus, docker_status
 
@@ -55,6 +57,13 @@ def _engine() -> EngineStatus:
 def run() -> Iterator[Run]:
     with Run.open() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def part() -> Callable[[str], ModuleType]:
+    """A module of the queue worker's grader by its name."""
+    load_bench(Path(__file__).parent.parent / "graders" / "queue_worker")
+    return lambda name: importlib.import_module(f"labkit_grader_queue_worker.{name}")
 
 
 @pytest.fixture(scope="session")

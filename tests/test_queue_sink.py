@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,9 +11,6 @@ import pytest
 
 from labkit import Call, Loop
 from labkit.history import Answered
-from labkit.judging import load_bench
-
-GRADER = Path(__file__).parent.parent / "graders" / "queue_worker"
 
 
 class Clock:
@@ -27,13 +22,6 @@ class Clock:
     def __call__(self) -> float:
         self.now += 1.0
         return self.now
-
-
-@pytest.fixture(scope="module")
-def part() -> Callable[[str], ModuleType]:
-    """A module of the grader by its name."""
-    load_bench(GRADER)
-    return lambda name: importlib.import_module(f"labkit_grader_queue_worker.{name}")
 
 
 @pytest.fixture

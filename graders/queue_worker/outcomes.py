@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from labkit import CheckFailed, Inconclusive
@@ -30,10 +30,11 @@ def deliveries(
     hint: str | None = None,
 ) -> list[Delivered]:
     """A job's deliveries, once there are so many."""
-    if not _comes(bench, lambda: len(bench.sink.of(job.id)) >= count, [job], within=within):
+    letters = _wait(bench, lambda: bench.tried(job) >= count, [job], within=within)
+    if (tried := bench.tried(job)) < count:
         raise CheckFailed(
             expected=f"delivery {count} of job {job.id} within {within:g} s",
-            observed=f"{len(bench.sink.of(job.id)) or 'no'} deliveries{_died(bench, job)}",
+            observed=f"{tried or 'no'} deliveries{_died(bench, job, letters)}",
             hint=hint,
             evidence=bench.story([], jobs=[job], output=True),
             reading=reading,
@@ -50,23 +51,25 @@ def succeed(
     hint: str | None = None,
 ) -> None:
     """Each of these jobs gets a successful delivery."""
-    _comes(bench, lambda: not bench.unsuccessful(jobs), jobs, within=within)
+    letters = _wait(bench, lambda: not bench.unsuccessful(jobs), jobs, within=within)
     missing = bench.unsuccessful(jobs)
     if not missing:
         return
-    letters = _letters_of(bench, missing)
     lost = next((job for job in missing if job.id in letters), missing[0])
     raise CheckFailed(
         expected=f"{len(jobs)} job{'s' if len(jobs) > 1 else ''} delivered within {within:g} s",
-        observed=f"{len(jobs) - len(missing)}; {lost.id}{_lies_at(lost)} is missing{_died(bench, lost)}",
+        observed=f"{len(jobs) - len(missing)}; {lost.id}{_lies_at(lost)} is missing"
+        f"{_died(bench, lost, letters)}",
         hint=hint,
         evidence=bench.story([], jobs=[lost], output=True),
         reading=reading,
     )
 
 
-def _comes(bench: Bench, holds: Callable[[], bool], jobs: Sequence[Job], *, within: float) -> bool:
-    """Whether it comes to hold in time, and before one of these jobs has become a dead letter."""
+def _wait(
+    bench: Bench, holds: Callable[[], bool], jobs: Sequence[Job], *, within: float
+) -> dict[str, Record]:
+    """Wait until it holds, or a job has become a dead letter; job -> dead letter where it does not hold."""
     looked = bench.arena.clock()
 
     def died() -> bool:
@@ -79,10 +82,11 @@ def _comes(bench: Bench, holds: Callable[[], bool], jobs: Sequence[Job], *, with
 
     bench.wait(holds, died, within=within)
     if holds():
-        return True
-    if not _letters_of(bench, jobs):
+        return {}
+    letters = _letters_of(bench, jobs)
+    if not letters:
         bench.missed = True
-    return False
+    return letters
 
 
 def _letters_of(bench: Bench, jobs: Sequence[Job]) -> dict[str, Record]:
@@ -91,12 +95,11 @@ def _letters_of(bench: Bench, jobs: Sequence[Job]) -> dict[str, Record]:
     return {job.id: letter for job in jobs for letter in letters if job.id.encode() in (letter.value or b"")}
 
 
-def _died(bench: Bench, job: Job) -> str:
+def _died(bench: Bench, job: Job, letters: Mapping[str, Record]) -> str:
     """That a job is a dead letter, and why. Raises Inconclusive where deliveries never got to the sink."""
-    letter = _letters_of(bench, [job]).get(job.id)
-    if letter is None:
+    if job.id not in letters:
         return ""
-    headers = dict(letter.headers)
+    headers = dict(letters[job.id].headers)
     attempts, why = (headers.get(name, b"").decode("utf-8", "replace") for name in ("x-attempts", "x-error"))
     if attempts.isdigit() and int(attempts) > bench.tried(job) and bench.busy():
         raise Inconclusive("the machine was too busy: deliveries were given up before they arrived")

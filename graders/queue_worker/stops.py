@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from labkit import Exchange, Gate, Inconclusive, Message, Statement, Way, expect
+from labkit import Exchange, Gate, Inconclusive, Message, Request, Statement, Way, expect
 
 if TYPE_CHECKING:
     from .bench import Bench
@@ -21,11 +21,8 @@ ENDS_WITHIN_S = 8.0
 READING = "Starting and stopping"
 
 
-def terminate_during_a_post(
-    bench: Bench, process: str, key: str, payload: object
-) -> tuple[Exchange, int | None]:
+def terminate_during_a_post(bench: Bench, process: str, post: Request) -> tuple[Exchange, int | None]:
     """SIGTERM while a POST waits for Kafka or Postgres; (what came of it, the exit code)."""
-    post = bench.request("POST", "/jobs", process, {"key": key, "payload": payload})
     topic = bench.topics.jobs.name
 
     def produces(message: Message) -> bool:
@@ -52,7 +49,7 @@ def terminate_during_a_post(
         # What was caught may be of the process's own accord, and the POST not begun yet.
         bench.arena.wait_for(waiting.done, within=BEGUN_IN_S)
         # Of what a process says of its own accord it has said something before.
-        has_begun = before is not None and bool((_said(bench, process) or set()) - before)
+        has_begun = bool(_said(bench, process) - before)
         sent, code = bench.arena.clock(), bench.arena.terminate(process, then=go_on)
     answer = bench.seen(waiting.result())
     if answer.status is None and not has_begun and bench.arena.starved_between(answer.sent, sent):
@@ -60,13 +57,13 @@ def terminate_during_a_post(
     return answer, code
 
 
-def _said(bench: Bench, process: str) -> set[str] | None:
-    """All that a process has told Postgres so far, and asked of Kafka; None where nobody can tell."""
+def _said(bench: Bench, process: str) -> set[str]:
+    """All that a process has told Postgres and asked of Kafka so far; nothing where nobody can tell."""
     try:
         statements = bench.arena.link(process, "postgres").statements
         messages = bench.arena.link(process, "kafka").messages
     except Inconclusive:
-        return None
+        return set()
     return {each.text for each in statements} | {f"{each.api} {each.topics}" for each in messages}
 
 

@@ -168,7 +168,8 @@ def test_sigterm_finishes_a_post(bench: Bench) -> None:
     """On SIGTERM a web answers the POST that it has begun and ends with code 0 within 8 s."""
     bench.ready()
     key, payload = bench.fresh_key(), {"number": 1}
-    answer, code = bench.terminate_during_a_post("web-2", key, payload)
+    post = bench.request("POST", "/jobs", "web-2", {"key": key, "payload": payload})
+    answer, code = bench.terminate_during_a_post("web-2", post)
 
     bench.has_status(answer, 202, 503, reading="Starting and stopping", hint="finish what was begun")
     bench.ends_in_order("web-2", code)
